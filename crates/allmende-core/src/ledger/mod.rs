@@ -1,0 +1,5 @@
+//! The log that anyone can verify: envelopes, the Merkle tree over them, checkpoints, accounts.
+//!
+//! Architecture invariant: the ledger knows no noun. It carries statements as bytes.
+
+pub mod envelope;

@@ -1,0 +1,3 @@
+//! What work on members' nodes is, and how its rounds proceed.
+
+pub mod plan;
