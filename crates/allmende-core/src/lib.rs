@@ -9,10 +9,16 @@
 pub mod agreement;
 pub mod amount;
 pub mod canonical;
+pub mod collaboration;
+pub mod contribution;
 pub mod decimal;
 pub mod digest;
 pub mod id;
 pub mod ledger;
+pub mod party;
 pub mod run;
+pub mod settlement;
 pub mod signature;
+pub mod state;
+pub mod statement;
 pub mod time;

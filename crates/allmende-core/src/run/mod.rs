@@ -1,3 +1,5 @@
 //! What work on members' nodes is, and how its rounds proceed.
 
+pub mod engine;
+pub mod offer;
 pub mod plan;

@@ -180,6 +180,8 @@ pub struct Plan {
     pub outer: Outer,
     /// Rounds on each track.
     pub rounds: u32,
+    /// The whole coalition's model is evaluated after every so many rounds, and after the last; 0 for the last only.
+    pub evaluate_every: u32,
     /// Sizes of smaller coalitions that are trained to measure contribution, ascending; empty for none.
     pub measure: Vec<u32>,
     /// Fewest updates with which a round of the whole coalition may close.
@@ -281,6 +283,13 @@ impl Plan {
             tracks.extend((1..all.0).map(Coalition).filter(|c| c.len() == size));
         }
         tracks
+    }
+
+    /// Whether `coalition`'s model is evaluated after `round`.
+    #[must_use]
+    pub fn is_evaluated(&self, coalition: Coalition, round: u32) -> bool {
+        let whole = coalition == Coalition::all(self.slots.len());
+        round == self.rounds || (whole && round > 0 && self.evaluate_every > 0 && round.is_multiple_of(self.evaluate_every))
     }
 
     /// The slot of `party`, if it takes part.

@@ -1,0 +1,4 @@
+//! How members decide together.
+
+pub mod charter;
+pub mod decision;

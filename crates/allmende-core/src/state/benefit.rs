@@ -1,0 +1,147 @@
+//! Contributions and payouts: numbers that everyone computes alike from what stands in the log.
+
+use super::runs::{Contribution, Run, Status};
+use super::{Checked, Context, Refusal, State};
+use crate::agreement::clause::{Benefit, BenefitRule, Rule};
+use crate::agreement::terms::Terms;
+use crate::amount::Amount;
+use crate::contribution::{Ratio, shapley, shares};
+use crate::id::PartyId;
+use crate::ledger::account::{AccountId, Transfer};
+use crate::settlement;
+use crate::statement::{CoalitionValue, ContributionMeasured, PayoutPosted};
+
+/// Most payouts in one collaboration.
+const MAX_PAYOUTS: usize = 100_000;
+
+/// How a pool is divided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Division {
+    /// To the compensation fund.
+    pub fund: Amount,
+    /// To each slot.
+    pub amounts: Vec<Amount>,
+}
+
+impl State {
+    /// The benefit clause of the terms that `run` ran under.
+    #[must_use]
+    pub fn benefit(&self, run: &Run) -> Option<(&Terms, &Benefit)> {
+        let terms = &self.agreements.get(&run.plan.agreement)?.terms;
+        terms.clause.iter().find_map(|c| match &c.rule {
+            Rule::Benefit(benefit) => Some((terms, benefit)),
+            _ => None,
+        })
+    }
+
+    /// The contributions to a finished run, as the terms measure them.
+    ///
+    /// # Errors
+    /// [`Refusal::TooEarly`] when evaluations are missing, [`Refusal::WrongStatus`] before the end.
+    pub fn contribution(&self, run: &Run) -> Result<Contribution, Refusal> {
+        run.require(Status::Finished)?;
+        let (_, benefit) =
+            self.benefit(run).ok_or(Refusal::TooEarly { detail: "the terms have no clause on benefit" })?;
+        let slots = run.plan.slots.len();
+        let incomplete = Refusal::TooEarly { detail: "not every coalition was trained and evaluated by all" };
+        match &benefit.rule {
+            BenefitRule::Shapley => {
+                let values: Vec<CoalitionValue> = run
+                    .plan
+                    .tracks()
+                    .into_iter()
+                    .map(|coalition| run.utility(coalition, run.plan.rounds).ok_or_else(|| incomplete.clone()))
+                    .collect::<Result<_, _>>()?;
+                let utility = |coalition: crate::run::plan::Coalition| {
+                    if coalition.is_empty() {
+                        return Some(i64::from(benefit.empty));
+                    }
+                    let value = values.iter().find(|v| v.coalition == coalition)?;
+                    i64::try_from(value.correct).ok()
+                };
+                let exact = shapley(slots, utility).map_err(|_| incomplete.clone())?;
+                let shares = shares(&exact).map_err(|_| incomplete)?;
+                Ok(Contribution { values, shares })
+            }
+            BenefitRule::Equal => Ok(Contribution { values: Vec::new(), shares: vec![Ratio::from(1); slots] }),
+            BenefitRule::Fixed => {
+                let of = |party: &PartyId| Ratio::from(benefit.shares.get(party).copied().map_or(0, i64::from));
+                let shares = run.plan.slots.iter().map(|slot| of(&slot.party)).collect();
+                Ok(Contribution { values: Vec::new(), shares })
+            }
+        }
+    }
+
+    pub(super) fn contribution_measured(&mut self, body: &ContributionMeasured) -> Checked {
+        let run = self.run(&body.run)?;
+        if run.contribution.is_some() {
+            return Err(Refusal::AlreadyDone { what: "this run's contributions were measured" });
+        }
+        let due = self.contribution(run)?;
+        if body.values != due.values || body.shares != due.shares {
+            return Err(Refusal::WrongResult { what: "the contribution", expected: format!("{:?}", due.shares) });
+        }
+        if let Some(run) = self.runs.get_mut(&body.run) {
+            run.contribution = Some(due);
+        }
+        Ok(())
+    }
+
+    /// How `pool` is divided over the slots of `run`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooEarly`] before the contributions were measured.
+    pub fn divide(&self, run: &Run, pool: Amount) -> Result<Division, Refusal> {
+        let unmeasured = Refusal::TooEarly { detail: "the contributions were not measured yet" };
+        let (_, benefit) = self.benefit(run).ok_or_else(|| unmeasured.clone())?;
+        let contribution = run.contribution.as_ref().ok_or_else(|| unmeasured.clone())?;
+        let (fund, rest) = settlement::fund_first(pool, benefit.fund).map_err(|_| unmeasured.clone())?;
+        let amounts = settlement::split(rest, &contribution.shares).map_err(|_| unmeasured)?;
+        Ok(Division { fund, amounts })
+    }
+
+    pub(super) fn payout_posted(&mut self, context: &Context<'_>, body: &PayoutPosted) -> Checked {
+        self.require_member(context.party())?;
+        if self.payouts.contains_key(&body.payout) {
+            return Err(Refusal::AlreadyDone { what: "a payout of this name was posted" });
+        }
+        if self.payouts.len() >= MAX_PAYOUTS {
+            return Err(Refusal::Limit { what: "payouts in one collaboration", limit: MAX_PAYOUTS as u64 });
+        }
+        let run = self.run(&body.run)?;
+        let (terms, _) =
+            self.benefit(run).ok_or(Refusal::TooEarly { detail: "the terms have no clause on benefit" })?;
+        if terms.currency != body.currency {
+            let detail = format!("the terms say {}, not {}", terms.currency, body.currency);
+            return Err(Refusal::TermsMismatch { field: "currency", detail });
+        }
+        let due = self.divide(run, body.pool)?;
+        if body.fund != due.fund || body.amounts != due.amounts {
+            let expected = format!("fund {}, amounts {}", due.fund, list(&due.amounts));
+            return Err(Refusal::WrongResult { what: "the payout", expected });
+        }
+        let transfers = transfers(context.party(), run, body);
+        self.accounts
+            .post(&transfers)
+            .map_err(|e| Refusal::WrongResult { what: "the posting", expected: e.to_string() })?;
+        self.payouts.insert(body.payout.clone(), body.run.clone());
+        Ok(())
+    }
+}
+
+fn list(amounts: &[Amount]) -> String {
+    amounts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The postings of a payout: from the payer to the fund and to each party, all or nothing.
+fn transfers(payer: &PartyId, run: &Run, body: &PayoutPosted) -> Vec<Transfer> {
+    let from = AccountId::payer(payer);
+    let to_fund = (AccountId::fund(), body.fund);
+    let to_parties = run.plan.slots.iter().zip(&body.amounts).map(|(slot, &a)| (AccountId::party(&slot.party), a));
+    std::iter::once(to_fund)
+        .chain(to_parties)
+        .enumerate()
+        .filter(|(_, (_, amount))| amount.minor() > 0)
+        .map(|(i, (to, amount))| Transfer::linked(&format!("{}.{i}", body.payout), from.clone(), to, amount))
+        .collect()
+}

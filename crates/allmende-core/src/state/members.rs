@@ -1,0 +1,46 @@
+//! Founding a collaboration and joining it.
+
+use super::{Checked, Context, Refusal, State};
+use crate::id::PartyId;
+use crate::statement::{CollaborationJoined, CollaborationProposed};
+
+impl State {
+    pub(super) fn collaboration_proposed(&mut self, context: &Context<'_>, body: &CollaborationProposed) -> Checked {
+        if self.charter.is_some() {
+            return Err(Refusal::CollaborationExists {});
+        }
+        body.charter.validate().map_err(|source| Refusal::BadCharter { source })?;
+        if !body.charter.invited.contains(context.party()) {
+            return Err(Refusal::NotInvited { party: context.party().clone() });
+        }
+        self.charter = Some(body.charter.clone());
+        self.members.insert(context.party().clone(), context.at);
+        Ok(())
+    }
+
+    pub(super) fn collaboration_joined(&mut self, context: &Context<'_>, body: &CollaborationJoined) -> Checked {
+        let charter = self.charter.as_ref().ok_or(Refusal::NoCollaboration {})?;
+        let party = context.party();
+        if body.charter != charter.digest() {
+            return Err(Refusal::OtherCharter { expected: charter.digest(), got: body.charter });
+        }
+        if self.members.contains_key(party) {
+            return Err(Refusal::MemberExists { party: party.clone() });
+        }
+        let invited = charter.invited.contains(party) && !self.excluded.contains(party);
+        if !invited && !self.admitted.contains(party) {
+            return Err(Refusal::NotInvited { party: party.clone() });
+        }
+        self.admitted.remove(party);
+        self.members.insert(party.clone(), context.at);
+        Ok(())
+    }
+
+    pub(super) fn require_member(&self, party: &PartyId) -> Checked {
+        if self.members.contains_key(party) {
+            Ok(())
+        } else {
+            Err(Refusal::NotMember { party: party.clone() })
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! Every kind of statement that can stand in a log, and which class of key may sign it.
+//!
+//! This is one closed table: a kind, field or class that is not here is refused. A statement binds its kind, the origin of
+//! its log, its collaboration, the agreement it is made under, its signer and the signer's own sequence, so that it can be
+//! neither replayed elsewhere nor dropped or reordered unnoticed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agreement::terms::Terms;
+use crate::agreement::vocabulary::{DataClass, codes};
+use crate::amount::Amount;
+use crate::canonical;
+use crate::collaboration::charter::Charter;
+use crate::collaboration::decision::{Outcome, Subject, Vote};
+use crate::contribution::Ratio;
+use crate::digest::Digest;
+use crate::id::{AssetId, ClauseId, CollaborationId, DecisionId, Label, Origin, PartyId, RunId};
+use crate::ledger::envelope::{Envelope, EnvelopeError, payload_type};
+use crate::run::plan::{Coalition, Plan};
+use crate::signature::{PublicKey, SecretKey};
+use crate::time::Timestamp;
+
+/// Version of the statements and of the wire between hub and node.
+pub const PROTOCOL: u32 = 1;
+/// The party id under which a hub signs.
+pub const HUB: &str = "hub";
+
+codes!(
+    /// What a key may be used for.
+    KeyClass {
+        /// Kept offline; rotates the others.
+        Root = "root",
+        /// Known only by its digest until the root key is lost; rotates the root key.
+        Recovery = "recovery",
+        /// On a person's machine, encrypted: terms, votes, releases, payouts.
+        Governance = "governance",
+        /// On a member's node: accept, refuse, update, evaluate, cosign.
+        Node = "node",
+        /// The hub's: attestations of what it did.
+        Hub = "hub",
+    }
+);
+
+/// Who signs, and in which capacity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// The party, or `hub`.
+    pub party: PartyId,
+    /// The class of the key.
+    pub class: KeyClass,
+}
+
+/// What every statement binds besides its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Origin of the log it is made for.
+    pub origin: Origin,
+    /// The collaboration; none for statements about a party's own keys, which stand in several logs.
+    pub collaboration: Option<CollaborationId>,
+    /// The agreement it is made under, where one is needed.
+    pub agreement: Option<Digest>,
+    /// The signer.
+    pub by: Signer,
+    /// Position in the signer key's own chain in this scope, from 0.
+    pub seq: u64,
+    /// Payload digest of the statement before it in that chain.
+    pub previous: Option<Digest>,
+    /// The signer's clock: a claim, never used for a deadline.
+    pub claimed_at: Timestamp,
+}
+
+/// A statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it binds.
+    pub header: Header,
+    /// What it says.
+    pub body: Body,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    agreement: Option<Digest>,
+    body: Value,
+    by: Signer,
+    claimed_at: Timestamp,
+    collaboration: Option<CollaborationId>,
+    kind: String,
+    origin: Origin,
+    previous: Option<Digest>,
+    seq: u64,
+}
+
+/// Why bytes are not a statement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// The envelope is malformed or its signature wrong.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The payload is not strict canonical JSON of a statement.
+    #[error(transparent)]
+    Json(#[from] canonical::Error),
+    /// The kind is not in the table.
+    #[error("statement kind {0:?} is unknown")]
+    UnknownKind(String),
+    /// The envelope's payload type names another kind.
+    #[error("payload type {found:?} does not belong to kind {kind:?}")]
+    PayloadType {
+        /// What stands on the envelope.
+        found: String,
+        /// The kind inside.
+        kind: &'static str,
+    },
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident $kind:literal by [$($class:ident),+] $scope:ident $fields:tt)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name $fields
+        )+
+
+        /// What a statement says.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum Body { $($name($name)),+ }
+
+        impl Body {
+            /// The kind's name.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => $kind),+ }
+            }
+
+            fn to_value(&self) -> Result<Value, serde_json::Error> {
+                match self { $(Self::$name(body) => serde_json::to_value(body)),+ }
+            }
+
+            fn from_value(kind: &str, value: Value) -> Result<Self, StatementError> {
+                let shape = |e: serde_json::Error| canonical::Error::Shape(format!("{kind}: {e}"));
+                match kind {
+                    $($kind => Ok(Self::$name(serde_json::from_value(value).map_err(shape)?)),)+
+                    _ => Err(StatementError::UnknownKind(kind.chars().take(60).collect())),
+                }
+            }
+        }
+
+        /// Kind → key classes that may sign it → where it stands: the closed table.
+        pub const TABLE: &[Row] = &[$(Row { kind: $kind, classes: &[$(KeyClass::$class),+], scope: Scope::$scope }),+];
+
+        $(impl From<$name> for Body { fn from(body: $name) -> Self { Self::$name(body) } })+
+    };
+}
+
+/// Where a kind of statement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// About a party's own keys: signed once for the hub's registry and copied into each collaboration it joins.
+    Keys,
+    /// The first entry of any log.
+    Opening,
+    /// In one collaboration.
+    Collaboration,
+    /// In one collaboration, under an agreement in force.
+    Agreement,
+}
+
+/// A row of [`TABLE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The kind's name.
+    pub kind: &'static str,
+    /// Who may sign.
+    pub classes: &'static [KeyClass],
+    /// Where it stands.
+    pub scope: Scope,
+}
+
+statements! {
+    /// A hub opens a log.
+    LogOpened "log.opened" by [Hub] Opening {
+        /// The key with which the hub attests and signs checkpoints.
+        pub hub_key: PublicKey,
+        /// Version of statements and wire.
+        pub protocol: u32,
+        /// Origin of the hub's log of parties and keys.
+        pub registry: Origin,
+    }
+    /// A party makes itself known; signed by the root key it names.
+    PartyRegistered "party.registered" by [Root] Keys {
+        /// Its name on this hub.
+        pub party: PartyId,
+        /// The root key.
+        pub root: PublicKey,
+        /// The first governance key.
+        pub governance: PublicKey,
+        /// SHA-256 of the recovery public key's 32 bytes.
+        pub recovery: Option<Digest>,
+    }
+    /// A governance key lends narrow powers to a node.
+    KeyDelegated "key.delegated" by [Governance] Keys {
+        /// The node's key.
+        pub key: PublicKey,
+        /// The node's name.
+        pub node: Label,
+    }
+    /// A key is replaced: governance by root, root by recovery.
+    KeyRotated "key.rotated" by [Root, Recovery] Keys {
+        /// Which key.
+        pub class: KeyClass,
+        /// The key from now on.
+        pub new: PublicKey,
+    }
+    /// A key loses its power.
+    KeyRevoked "key.revoked" by [Root, Governance] Keys {
+        /// The node key, or by root the governance key.
+        pub key: PublicKey,
+    }
+    /// A party proposes a collaboration and is its first member.
+    CollaborationProposed "collaboration.proposed" by [Governance] Collaboration {
+        /// The charter.
+        pub charter: Charter,
+    }
+    /// An invited or admitted party joins.
+    CollaborationJoined "collaboration.joined" by [Governance] Collaboration {
+        /// Digest of the charter it joins under.
+        pub charter: Digest,
+    }
+    /// Terms are offered.
+    AgreementProposed "agreement.proposed" by [Governance] Collaboration {
+        /// The whole terms.
+        pub terms: Terms,
+    }
+    /// A party signs the terms of this digest.
+    AgreementSigned "agreement.signed" by [Governance] Collaboration {
+        /// Digest of the canonical terms.
+        pub terms: Digest,
+    }
+    /// A party leaves an agreement in force, as its exit clause says.
+    AgreementWithdrawn "agreement.withdrawn" by [Governance] Collaboration {
+        /// The agreement.
+        pub terms: Digest,
+    }
+    /// A matter is put to the members.
+    DecisionOpened "decision.opened" by [Governance] Collaboration {
+        /// Its name.
+        pub decision: DecisionId,
+        /// What is decided.
+        pub subject: Subject,
+    }
+    /// A member votes, once.
+    DecisionVoted "decision.voted" by [Governance] Collaboration {
+        /// On what.
+        pub decision: DecisionId,
+        /// How.
+        pub vote: Vote,
+    }
+    /// The hub records the outcome, which everyone computes alike.
+    DecisionClosed "decision.closed" by [Hub] Collaboration {
+        /// Which.
+        pub decision: DecisionId,
+        /// How it ended.
+        pub outcome: Outcome,
+    }
+    /// A member offers an asset; schema, counts and a salted commitment leave, rows do not.
+    AssetRegistered "asset.registered" by [Governance] Agreement {
+        /// Its name.
+        pub asset: AssetId,
+        /// What its bytes hold.
+        pub class: DataClass,
+        /// SHA-256 over a secret salt and the data: binds the owner without revealing anything guessable.
+        pub commitment: Digest,
+        /// Digest of the schema document.
+        pub schema: Digest,
+        /// Features of a row.
+        pub features: u32,
+        /// Classes of the label.
+        pub classes: u32,
+        /// Rows for training: caps the weight of its updates.
+        pub train_rows: u64,
+        /// Rows held out for evaluation.
+        pub held_out_rows: u64,
+        /// For an openly shared asset: its bytes on the hub.
+        pub bytes: Option<OpenBytes>,
+    }
+    /// The owner takes an asset back at once, without a vote.
+    AssetRevoked "asset.revoked" by [Governance] Collaboration {
+        /// Which.
+        pub asset: AssetId,
+    }
+    /// Work is proposed.
+    RunProposed "run.proposed" by [Governance] Agreement {
+        /// Its name.
+        pub run: RunId,
+        /// All that decides its result.
+        pub plan: Plan,
+    }
+    /// The hub records what the terms say about a proposal.
+    RunChecked "run.checked" by [Hub] Agreement {
+        /// Which.
+        pub run: RunId,
+        /// Whether the terms allow it.
+        pub allowed: bool,
+        /// The clauses that allowed or forbade.
+        pub clauses: Vec<ClauseId>,
+    }
+    /// A node will do its part of a run.
+    RunAccepted "run.accepted" by [Node] Agreement {
+        /// Which.
+        pub run: RunId,
+        /// Digest of the plan it read.
+        pub plan: Digest,
+        /// Size of the log it judged by.
+        pub log_size: u64,
+    }
+    /// A node will not.
+    RunRefused "run.refused" by [Node] Collaboration {
+        /// Which.
+        pub run: RunId,
+        /// Why.
+        pub code: RefusalCode,
+        /// The clause that forbids, if one does.
+        pub clause: Option<ClauseId>,
+        /// Size of the log it judged by.
+        pub log_size: u64,
+    }
+    /// Enough nodes accepted; the rounds begin.
+    RunStarted "run.started" by [Hub] Agreement {
+        /// Which.
+        pub run: RunId,
+    }
+    /// A node's update arrived whole and is durable at the hub.
+    UpdateSubmitted "update.submitted" by [Node] Agreement {
+        /// Which run.
+        pub run: RunId,
+        /// Which track.
+        pub coalition: Coalition,
+        /// Which round, from 1.
+        pub round: u32,
+        /// Whose place in the plan.
+        pub slot: u32,
+        /// Digest of the hub's signed offer that this answers.
+        pub offer: Digest,
+        /// Digest of the model it began from.
+        pub base: Digest,
+        /// Digest of the bytes on the wire.
+        pub update: Digest,
+        /// Their number.
+        pub size_bytes: u64,
+        /// Rows behind it.
+        pub weight: u64,
+    }
+    /// The hub folded the updates into the next model.
+    RoundClosed "run.round_closed" by [Hub] Agreement {
+        /// Which run.
+        pub run: RunId,
+        /// Which track.
+        pub coalition: Coalition,
+        /// Which round.
+        pub round: u32,
+        /// The updates, in the order of slots.
+        pub counted: Vec<Counted>,
+        /// Digest of the next model.
+        pub model: Digest,
+        /// Digest of the outer optimizer's state, if it has one.
+        pub velocity: Option<Digest>,
+    }
+    /// A measuring track cannot go on without one of its members.
+    TrackDropped "run.track_dropped" by [Hub] Agreement {
+        /// Which run.
+        pub run: RunId,
+        /// Which track.
+        pub coalition: Coalition,
+    }
+    /// A node's counts over its own held-out rows.
+    EvaluationReported "evaluation.reported" by [Node] Agreement {
+        /// Which run.
+        pub run: RunId,
+        /// Which track.
+        pub coalition: Coalition,
+        /// After which round.
+        pub round: u32,
+        /// Whose place in the plan.
+        pub slot: u32,
+        /// Digest of the model evaluated.
+        pub model: Digest,
+        /// Rows whose class was predicted right.
+        pub correct: u64,
+        /// Rows evaluated.
+        pub total: u64,
+        /// The confusion matrix, small cells merged; absent where only the sum is needed.
+        pub confusion: Option<Confusion>,
+    }
+    /// The rounds are over.
+    RunFinished "run.finished" by [Hub] Agreement {
+        /// Which.
+        pub run: RunId,
+        /// Digest of the final model.
+        pub model: Digest,
+    }
+    /// The run stopped.
+    RunFailed "run.failed" by [Hub] Collaboration {
+        /// Which.
+        pub run: RunId,
+        /// Why.
+        pub code: FailureCode,
+    }
+    /// The members publish a model.
+    ModelReleased "model.released" by [Governance] Agreement {
+        /// The run it comes from.
+        pub run: RunId,
+        /// Digest of the model's file.
+        pub model: Digest,
+        /// Digest of the manifest that lists all published files.
+        pub manifest: Digest,
+        /// SPDX identifier.
+        pub licence: String,
+    }
+    /// Contributions follow from the evaluations; everyone computes them alike.
+    ContributionMeasured "contribution.measured" by [Hub] Agreement {
+        /// Of which run.
+        pub run: RunId,
+        /// Utility of every coalition: rows right over all held-out sets.
+        pub values: Vec<CoalitionValue>,
+        /// Each party's weight in the benefit, in the order of slots.
+        pub shares: Vec<Ratio>,
+    }
+    /// Money is divided as the terms say.
+    PayoutPosted "payout.posted" by [Governance] Agreement {
+        /// Its name, unique in the collaboration.
+        pub payout: Label,
+        /// For which run.
+        pub run: RunId,
+        /// What is divided; the signer's party pays it.
+        pub pool: Amount,
+        /// Currency of the terms.
+        pub currency: String,
+        /// To the compensation fund, first.
+        pub fund: Amount,
+        /// To each party, in the order of slots.
+        pub amounts: Vec<Amount>,
+    }
+}
+
+/// The bytes of an openly shared asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBytes {
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// An update that a round counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counted {
+    /// Whose place in the plan.
+    pub slot: u32,
+    /// Digest of its bytes.
+    pub update: Digest,
+    /// Its weight in rows.
+    pub weight: u64,
+}
+
+/// What a coalition's model achieves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoalitionValue {
+    /// Who trained.
+    pub coalition: Coalition,
+    /// Rows right.
+    pub correct: u64,
+    /// Rows evaluated.
+    pub total: u64,
+}
+
+/// An integer confusion matrix whose cells under five are merged into one number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confusion {
+    /// `(true class, predicted class, rows)` of every cell with at least five rows, ascending.
+    pub cells: Vec<(u32, u32, u64)>,
+    /// Rows in all smaller cells together.
+    pub merged: u64,
+}
+
+codes!(
+    /// Why a node refuses a run.
+    RefusalCode {
+        /// The terms deny it.
+        Terms = "terms",
+        /// The owner's own policy denies it.
+        Owner = "owner",
+        /// The owner was asked and said no.
+        Declined = "declined",
+        /// The node does not hold the dataset.
+        Data = "data",
+        /// What the hub said does not fit what the log says.
+        Mismatch = "mismatch",
+        /// The owner stopped the node.
+        Stopped = "stopped",
+    }
+);
+
+codes!(
+    /// Why a run stopped.
+    FailureCode {
+        /// Fewer updates than the minimum at the deadline.
+        MinimumNotMet = "minimum-not-met",
+        /// Too many nodes refused.
+        Refused = "refused",
+        /// Nodes did not answer in time.
+        NoAnswer = "no-answer",
+        /// The agreement ended or an asset was taken back.
+        NotAllowed = "not-allowed",
+        /// The average of the updates was not finite.
+        Diverged = "diverged",
+    }
+);
+
+/// The row of a kind.
+#[must_use]
+pub fn row(kind: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.kind == kind)
+}
+
+impl Statement {
+    /// The canonical bytes that are signed.
+    ///
+    /// # Errors
+    /// [`StatementError::Json`] when a text holds a forbidden character or a number is unsafe.
+    pub fn to_payload(&self) -> Result<Vec<u8>, StatementError> {
+        let body = self.body.to_value().map_err(|e| canonical::Error::Shape(e.to_string()))?;
+        let Header { origin, collaboration, agreement, by, seq, previous, claimed_at } = self.header.clone();
+        let kind = self.body.kind().to_owned();
+        Ok(canonical::to_bytes(&Wire { agreement, body, by, claimed_at, collaboration, kind, origin, previous, seq })?)
+    }
+
+    /// Reads a payload, which must be canonical.
+    ///
+    /// # Errors
+    /// [`StatementError`] names what is wrong.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, StatementError> {
+        let Wire { agreement, body, by, claimed_at, collaboration, kind, origin, previous, seq } =
+            canonical::from_bytes(payload)?;
+        let body = Body::from_value(&kind, body)?;
+        Ok(Self { header: Header { origin, collaboration, agreement, by, seq, previous, claimed_at }, body })
+    }
+
+    /// Signs the statement.
+    ///
+    /// # Errors
+    /// As [`Self::to_payload`].
+    pub fn seal(&self, key: &SecretKey) -> Result<Envelope, StatementError> {
+        Ok(Envelope::seal(self.body.kind(), &self.to_payload()?, key))
+    }
+
+    /// Opens an envelope: form, signature, payload type and content.
+    ///
+    /// # Errors
+    /// [`StatementError`] names what is wrong.
+    pub fn open(envelope: &Envelope) -> Result<Opened, StatementError> {
+        let (payload, key) = envelope.open()?;
+        let statement = Self::from_payload(&payload)?;
+        let kind = statement.body.kind();
+        if envelope.payload_type != payload_type(kind) {
+            return Err(StatementError::PayloadType { found: envelope.payload_type.chars().take(100).collect(), kind });
+        }
+        Ok(Opened { statement, key, digest: Digest::of(&payload) })
+    }
+}
+
+/// A statement whose signature was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What it says.
+    pub statement: Statement,
+    /// The key that signed. Whether it may is for the state to say.
+    pub key: PublicKey,
+    /// Digest of the payload.
+    pub digest: Digest,
+}
