@@ -9,10 +9,12 @@
 pub mod agreement;
 pub mod amount;
 pub mod canonical;
+pub mod contribution;
 pub mod decimal;
 pub mod digest;
 pub mod id;
 pub mod ledger;
 pub mod run;
+pub mod settlement;
 pub mod signature;
 pub mod time;
