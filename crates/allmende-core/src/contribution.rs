@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn ten_parties_with_the_largest_utilities_fit() {
-        let extreme = |c: Coalition| Some(if c.len() % 2 == 0 { i64::MIN } else { i64::MAX });
+        let extreme = |c: Coalition| Some(if c.len().is_multiple_of(2) { i64::MIN } else { i64::MAX });
         let values = shapley(10, extreme).expect("fits");
         assert_eq!(sum(&values), Ratio::ZERO);
         let values = shapley(10, |c| Some(if c.contains(3) { i64::MAX } else { i64::MIN })).expect("fits");
@@ -347,7 +347,9 @@ mod tests {
         let text = serde_json::to_string(&ratio(-4, 6)).expect("plain");
         assert_eq!(text, r#"{"num":"-2","den":"3"}"#);
         assert_eq!(serde_json::from_str::<Ratio>(&text).ok(), Some(ratio(2, -3)));
-        for (num, den) in [("2", "4"), ("1", "0"), ("1", "-1"), ("+1", "2"), ("01", "2"), ("0", "2"), ("-0", "1"), ("", "1")] {
+        for (num, den) in
+            [("2", "4"), ("1", "0"), ("1", "-1"), ("+1", "2"), ("01", "2"), ("0", "2"), ("-0", "1"), ("", "1")]
+        {
             let text = format!(r#"{{"num":"{num}","den":"{den}"}}"#);
             assert!(serde_json::from_str::<Ratio>(&text).is_err(), "{text}");
         }

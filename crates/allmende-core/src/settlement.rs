@@ -165,7 +165,8 @@ mod tests {
         assert_eq!(split_whole(1, &[0, 1, 1]), [0, 1, 0]);
         assert_eq!(split_whole(0, &[3, 4]), [0, 0]);
         assert_eq!(split_whole(MAX_MINOR, &[i64::MAX, i64::MAX]), [MAX_MINOR / 2 + MAX_MINOR % 2, MAX_MINOR / 2]);
-        let thirds = [Ratio::new(1, 3).expect("fits"), Ratio::new(1, 6).expect("fits"), Ratio::new(1, 2).expect("fits")];
+        let thirds =
+            [Ratio::new(1, 3).expect("fits"), Ratio::new(1, 6).expect("fits"), Ratio::new(1, 2).expect("fits")];
         assert_eq!(split(amount(100), &thirds).map(|p| minors(&p)), Ok(vec![33, 17, 50]));
     }
 
@@ -201,7 +202,8 @@ mod tests {
     }
 
     fn weights() -> impl Strategy<Value = Vec<(i64, i64)>> {
-        prop::collection::vec((0..1_i64 << 30, 1..30_i64), 1..10).prop_filter("some weight", |w| w.iter().any(|x| x.0 > 0))
+        prop::collection::vec((0..1_i64 << 30, 1..30_i64), 1..10)
+            .prop_filter("some weight", |w| w.iter().any(|x| x.0 > 0))
     }
 
     fn ratios(weights: &[(i64, i64)]) -> Vec<Ratio> {

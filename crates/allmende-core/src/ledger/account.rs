@@ -113,6 +113,13 @@ pub struct Transfer {
     pub action: Action,
 }
 
+impl Transfer {
+    /// What a settlement or voiding must have in common with its reservation.
+    fn essence(&self) -> (&AccountId, &AccountId, Amount) {
+        (&self.debit, &self.credit, self.amount)
+    }
+}
+
 /// Which total of an account may not exceed the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -251,6 +258,9 @@ pub enum AccountError {
     /// Stored books whose totals are not what their transfers say.
     #[error("the totals of account {0} are not what its transfers say")]
     Unsound(AccountId),
+    /// A stored transfer whose status no posting could have led to.
+    #[error("the stored status of transfer {0} cannot have come about")]
+    UnsoundTransfer(TransferId),
 }
 
 /// The books of one collaboration.
@@ -330,11 +340,15 @@ impl Accounts {
     /// Recomputes every total from the transfers, for books that were read back from a snapshot.
     ///
     /// # Errors
-    /// [`AccountError`] names the first account whose totals are not what its transfers say.
+    /// [`AccountError`] names the first transfer that cannot have come about, or the first account whose totals are not
+    /// what its transfers say.
     pub fn audit(&self) -> Result<(), AccountError> {
         let mut fresh: BTreeMap<&AccountId, Account> =
             self.accounts.iter().map(|(id, a)| (id, Account { limit: a.limit, ..Account::default() })).collect();
-        for Recorded { transfer, status } in self.transfers.values() {
+        for (id, Recorded { transfer, status }) in &self.transfers {
+            if *id != transfer.id || transfer.debit == transfer.credit || !self.status_is_due(transfer, status) {
+                return Err(AccountError::UnsoundTransfer(id.clone()));
+            }
             let posted = match (&transfer.action, status) {
                 (Action::Post, Status::Done) | (Action::Reserve, Status::Settled(_)) => true,
                 (Action::Reserve, Status::Pending) => false,
@@ -351,10 +365,33 @@ impl Accounts {
                 increase(total, transfer.amount).ok_or_else(|| AccountError::Range(id.clone()))?;
             }
         }
-        match self.accounts.iter().find(|&(id, account)| fresh.get(id) != Some(account) || account.keeps_limit() != Some(true)) {
+        match self
+            .accounts
+            .iter()
+            .find(|&(id, account)| fresh.get(id) != Some(account) || account.keeps_limit() != Some(true))
+        {
             Some((id, _)) => Err(AccountError::Unsound(id.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether a transfer and the one that closed it, if any, name each other.
+    fn status_is_due(&self, transfer: &Transfer, status: &Status) -> bool {
+        let closed_by =
+            |by: &TransferId, action: Action| self.transfers.get(by).is_some_and(|r| r.transfer.action == action);
+        let own = || transfer.id.clone();
+        match (&transfer.action, status) {
+            (Action::Post, Status::Done) | (Action::Reserve, Status::Pending) => true,
+            (Action::Reserve, Status::Settled(by)) => closed_by(by, Action::Settle(own())),
+            (Action::Reserve, Status::Voided(by)) => closed_by(by, Action::Void(own())),
+            (Action::Settle(of), Status::Done) => self.has_status(of, &Status::Settled(own()), transfer),
+            (Action::Void(of), Status::Done) => self.has_status(of, &Status::Voided(own()), transfer),
+            _ => false,
+        }
+    }
+
+    fn has_status(&self, of: &TransferId, status: &Status, by: &Transfer) -> bool {
+        self.transfers.get(of).is_some_and(|r| r.status == *status && r.transfer.essence() == by.essence())
     }
 }
 
@@ -427,8 +464,7 @@ impl Draft<'_> {
             Some(recorded) if recorded.status == Status::Pending => recorded.clone(),
             _ => return Err(AccountError::NotPending { transfer: names.0, pending: names.1 }),
         };
-        let essence = |t: &Transfer| (t.debit.clone(), t.credit.clone(), t.amount);
-        if essence(&target.transfer) != essence(transfer) {
+        if target.transfer.essence() != transfer.essence() {
             return Err(AccountError::Differs { transfer: names.0, pending: names.1 });
         }
         let settles = matches!(transfer.action, Action::Settle(_));

@@ -25,9 +25,12 @@ fn id(text: &str) -> TransferId {
 /// `payer` is money from outside; `pool` may give only what it has.
 fn books() -> Accounts {
     let mut books = Accounts::new();
-    for (name, limit) in
-        [("payer", Limit::None), ("pool", Limit::DebitsWithinCredits), ("party:north", Limit::None), ("fund", Limit::None)]
-    {
+    for (name, limit) in [
+        ("payer", Limit::None),
+        ("pool", Limit::DebitsWithinCredits),
+        ("party:north", Limit::None),
+        ("fund", Limit::None),
+    ] {
         books.open(account(name), limit).expect("new");
     }
     books
@@ -118,6 +121,13 @@ fn pending_counts_against_the_limit_until_voided() {
     assert!(matches!(books.post(&[posted]), Err(AccountError::NotPending { .. })));
     for books in [books, voided] {
         assert_eq!(books.audit(), Ok(()));
+        // A reservation that is said to be closed by nobody, and a closing whose reservation says otherwise.
+        let mut orphan = books.clone();
+        orphan.transfers.retain(|name, _| *name != id("s1") && *name != id("v1"));
+        assert_eq!(orphan.audit(), Err(AccountError::UnsoundTransfer(id("r1"))));
+        let mut reopened = books;
+        reopened.transfers.get_mut(&id("r1")).expect("posted").status = Status::Pending;
+        assert!(matches!(reopened.audit(), Err(AccountError::UnsoundTransfer(_))));
     }
 }
 
@@ -138,7 +148,8 @@ fn a_doctored_snapshot_is_found() {
     let text = serde_json::to_string(&books).expect("plain");
     assert_eq!(serde_json::from_str::<Accounts>(&text).expect("own output"), books);
     let doctored: Accounts =
-        serde_json::from_str(&text.replace(r#""credits_posted":"10""#, r#""credits_posted":"11""#)).expect("well-formed");
+        serde_json::from_str(&text.replace(r#""credits_posted":"10""#, r#""credits_posted":"11""#))
+            .expect("well-formed");
     assert_eq!(doctored.audit(), Err(AccountError::Unsound(account("pool"))));
     let full = text.replace(r#""debits_posted":"10""#, &format!(r#""debits_posted":"{}""#, u128::MAX));
     let mut full: Accounts = serde_json::from_str(&full).expect("well-formed");
@@ -146,10 +157,12 @@ fn a_doctored_snapshot_is_found() {
         full.post(&[transfer("t", "payer", "pool", 1, Action::Post)]),
         Err(AccountError::Range(account("payer")))
     );
-    assert!(serde_json::from_str::<Transfer>(
-        r#"{"id":"t","debit":"a","credit":"b","amount":"1","action":"post","memo":"x"}"#
-    )
-    .is_err());
+    assert!(
+        serde_json::from_str::<Transfer>(
+            r#"{"id":"t","debit":"a","credit":"b","amount":"1","action":"post","memo":"x"}"#
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -167,16 +180,18 @@ const NAMES: [&str; 4] = ["payer", "pool", "party:north", "fund"];
 
 /// A random transfer among few names, so that duplicates, limits and settlements really occur.
 fn any_transfer() -> impl Strategy<Value = Transfer> {
-    (0..30_u8, 0..4_usize, 0..4_usize, 0..50_i64, 0..6_u8, 0..30_u8).prop_map(|(n, debit, credit, minor, kind, other)| {
-        let other = id(&format!("t{other}"));
-        let action = match kind {
-            0..=2 => Action::Post,
-            3 => Action::Reserve,
-            4 => Action::Settle(other),
-            _ => Action::Void(other),
-        };
-        transfer(&format!("t{n}"), NAMES[debit], NAMES[credit], minor, action)
-    })
+    (0..30_u8, 0..4_usize, 0..4_usize, 0..50_i64, 0..6_u8, 0..30_u8).prop_map(
+        |(n, debit, credit, minor, kind, other)| {
+            let other = id(&format!("t{other}"));
+            let action = match kind {
+                0..=2 => Action::Post,
+                3 => Action::Reserve,
+                4 => Action::Settle(other),
+                _ => Action::Void(other),
+            };
+            transfer(&format!("t{n}"), NAMES[debit], NAMES[credit], minor, action)
+        },
+    )
 }
 
 proptest! {

@@ -163,8 +163,8 @@ impl NoteSignature {
         let (time, signature) = self.blob.split_first_chunk::<8>()?;
         let time_s = u64::from_be_bytes(*time);
         let signature = Signature::from_bytes(signature.try_into().ok()?);
-        let valid = time_s <= i64::MAX as u64
-            && key.verify(&cosigned_message(time_s, &checkpoint.text()), &signature).is_ok();
+        let valid =
+            time_s <= i64::MAX as u64 && key.verify(&cosigned_message(time_s, &checkpoint.text()), &signature).is_ok();
         valid.then_some(time_s)
     }
 }

@@ -99,10 +99,7 @@ fn a_false_line_of_the_log_s_key_spoils_the_note() {
     let mut signed = SignedCheckpoint::sign(checkpoint(), &hub, &key(1));
     let other = Checkpoint { size: 8, ..checkpoint() };
     signed.signatures.push(other.sign(&hub, &key(1)));
-    assert_eq!(
-        signed.verify_log_signature(&hub, &key(1).public()),
-        Err(CheckpointError::BadSignature { name: hub })
-    );
+    assert_eq!(signed.verify_log_signature(&hub, &key(1).public()), Err(CheckpointError::BadSignature { name: hub }));
 }
 
 #[test]

@@ -328,13 +328,7 @@ pub fn leaves_source(leaves: &[Hash]) -> impl FnMut(Subtree) -> Option<Hash> {
 ///
 /// # Errors
 /// [`MerkleError`] says what does not fit.
-pub fn verify_inclusion(
-    leaf: &Hash,
-    index: u64,
-    size: u64,
-    proof: &[Hash],
-    root: &Hash,
-) -> Result<(), MerkleError> {
+pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> Result<(), MerkleError> {
     if index >= size {
         return Err(MerkleError::Index { index, size });
     }

@@ -65,10 +65,7 @@ fn known_proofs() {
     assert_eq!(hex(consistency_proof(6, 8, leaves_source(&leaves))), [F, E, ROOTS[3]]);
     assert_eq!(hex(consistency_proof(2, 5, leaves_source(&leaves))), [B, D]);
     assert_eq!(hex(consistency_proof(8, 8, leaves_source(&leaves))), Vec::<String>::new());
-    assert_eq!(
-        verify_consistency(6, &hash(ROOTS[5]), 8, &hash(ROOTS[7]), &[hash(F), hash(E), hash(ROOTS[3])]),
-        Ok(())
-    );
+    assert_eq!(verify_consistency(6, &hash(ROOTS[5]), 8, &hash(ROOTS[7]), &[hash(F), hash(E), hash(ROOTS[3])]), Ok(()));
 }
 
 /// RFC 6962's recursive definition, word for word.
@@ -118,18 +115,9 @@ fn every_proof_of_small_trees_holds_and_asks_only_for_what_it_named() {
 #[test]
 fn what_is_out_of_range_is_an_error() {
     let all = leaves(3);
-    assert_eq!(
-        inclusion_proof(3, 3, leaves_source(&all)),
-        Err(MerkleError::Index { index: 3, size: 3 })
-    );
-    assert_eq!(
-        inclusion_proof(0, 4, leaves_source(&all)),
-        Err(MerkleError::Missing { level: 1, index: 1 })
-    );
-    assert_eq!(
-        consistency_proof(4, 3, leaves_source(&all)),
-        Err(MerkleError::Sizes { old_size: 4, new_size: 3 })
-    );
+    assert_eq!(inclusion_proof(3, 3, leaves_source(&all)), Err(MerkleError::Index { index: 3, size: 3 }));
+    assert_eq!(inclusion_proof(0, 4, leaves_source(&all)), Err(MerkleError::Missing { level: 1, index: 1 }));
+    assert_eq!(consistency_proof(4, 3, leaves_source(&all)), Err(MerkleError::Sizes { old_size: 4, new_size: 3 }));
     assert_eq!(inclusion_proof(0, u64::MAX, leaves_source(&all)), Err(MerkleError::TooLarge(u64::MAX)));
     assert_eq!(consistency_proof(0, u64::MAX, leaves_source(&all)), Err(MerkleError::TooLarge(u64::MAX)));
     // Verification takes what strangers send: the largest numbers must not overflow.

@@ -238,7 +238,11 @@ mod tests {
             text.replace("extra ", "extra  "),
             text.replace("\n\nhub", "\n\n\nhub"),
             text.replacen("\nindex 2", "\nextra AA==\nindex 2", 1),
-            text.replacen("index 2\n", &format!("index 2\n{}", format!("{}\n", STANDARD.encode([0; 32])).repeat(64)), 1),
+            text.replacen(
+                "index 2\n",
+                &format!("index 2\n{}", format!("{}\n", STANDARD.encode([0; 32])).repeat(64)),
+                1,
+            ),
             text.replacen("index 2\n", "index 2\nAAAA\n", 1),
             format!("{text}\n"),
             text.replace("c2sp", "\nc2sp"),

@@ -91,8 +91,7 @@ impl FromStr for Tile {
     fn from_str(path: &str) -> Result<Self, TileError> {
         let tile = parse_path(path);
         // One name for each tile: whatever reads otherwise than it would be written is refused.
-        tile.filter(|tile| tile.to_string() == path)
-            .ok_or_else(|| TileError::Path(path.chars().take(80).collect()))
+        tile.filter(|tile| tile.to_string() == path).ok_or_else(|| TileError::Path(path.chars().take(80).collect()))
     }
 }
 
@@ -251,10 +250,7 @@ pub fn subtree_hash(subtree: Subtree, hashes: &[Hash]) -> Option<Hash> {
 
 /// A source of subtree hashes for [`crate::ledger::merkle::inclusion_proof`] and its relatives that reads the tiles of a
 /// log of `size` entries; `load` gives a tile's hashes.
-pub fn tile_source(
-    size: u64,
-    mut load: impl FnMut(&Tile) -> Option<Vec<Hash>>,
-) -> impl FnMut(Subtree) -> Option<Hash> {
+pub fn tile_source(size: u64, mut load: impl FnMut(&Tile) -> Option<Vec<Hash>>) -> impl FnMut(Subtree) -> Option<Hash> {
     move |subtree| {
         let tile = Tile::of_subtree(subtree, size)?;
         subtree_hash(subtree, &load(&tile)?)
@@ -296,10 +292,31 @@ mod tests {
             assert_eq!(good.parse::<Tile>().map(|t| t.to_string()), Ok(good.to_owned()));
         }
         for bad in [
-            "", "tile", "tile/0", "tile/0/", "tile/00/000", "tile/8/000", "tile/+1/000", "tile/0/0", "tile/0/0000",
-            "tile/0/x000/001", "tile/0/001/x234", "tile/0/x001", "tile/0/001/234", "tile/0/000.p/0", "tile/0/000.p/256",
-            "tile/0/000.p/01", "tile/0/000.p/", "tile/0/000.p", "/tile/0/000", "tile/0/000/", "tile/0/../000",
-            "tile/0/+01", "tile/data/000", "tile/0/x018/x446/x744/x073/x709/x551/616", "tile/0/00٣",
+            "",
+            "tile",
+            "tile/0",
+            "tile/0/",
+            "tile/00/000",
+            "tile/8/000",
+            "tile/+1/000",
+            "tile/0/0",
+            "tile/0/0000",
+            "tile/0/x000/001",
+            "tile/0/001/x234",
+            "tile/0/x001",
+            "tile/0/001/234",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/000.p/",
+            "tile/0/000.p",
+            "/tile/0/000",
+            "tile/0/000/",
+            "tile/0/../000",
+            "tile/0/+01",
+            "tile/data/000",
+            "tile/0/x018/x446/x744/x073/x709/x551/616",
+            "tile/0/00٣",
         ] {
             assert!(bad.parse::<Tile>().is_err(), "{bad}");
         }
