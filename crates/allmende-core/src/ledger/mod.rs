@@ -2,4 +2,9 @@
 //!
 //! Architecture invariant: the ledger knows no noun. It carries statements as bytes.
 
+pub mod account;
+pub mod checkpoint;
 pub mod envelope;
+pub mod merkle;
+pub mod proof;
+pub mod tile;
