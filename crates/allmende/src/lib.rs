@@ -1,1 +1,15 @@
-//! x
+//! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
+//!
+//! Slices by noun; each imports only to its left: ledger → party → collaboration → agreement → asset → node → run →
+//! contribution → risk → wire → verify → console → client → agent → demo → cli. The modules here below stand under all
+//! of them and know none.
+//!
+//! Architecture invariant: core decides, this shell acts: load, pure decision, one transaction, reply.
+
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod faults;
+
+pub mod ledger;

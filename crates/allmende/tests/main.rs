@@ -1,1 +1,15 @@
+//! The only test binary: one link for all tests of the program.
+#![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod config;
+
+/// Compares `text` with the file at `path` beside this crate's manifest; `UPDATE_SNAPSHOTS=1` rewrites the file.
+fn snapshot(path: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "{} is not current: run with UPDATE_SNAPSHOTS=1 and look at the difference", path.display());
+}

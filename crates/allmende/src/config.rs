@@ -1,0 +1,418 @@
+//! Settings of the hub, each declared once in the table below: key, type, default and documentation.
+//!
+//! From that table come the struct, the environment variable (`ALLMENDE_` and the key in capitals), the flag (`--` and
+//! the key with `-`), the reference page and `config show`. Later layers win: defaults, TOML file, environment, flags.
+//!
+//! Architecture invariant: nothing here reads the process's environment or files by itself; `main` passes them in.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use allmende_core::id::Origin;
+
+mod value;
+
+pub use value::{LogFormat, TlsMode, Value};
+
+/// One setting as the reference shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The key in the TOML file.
+    pub key: &'static str,
+    /// What it does; several sentences joined by spaces.
+    pub doc: &'static str,
+    /// The default, as text.
+    pub default: &'static str,
+    /// The kind of value, for people.
+    pub kind: &'static str,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The table's default.
+    Default,
+    /// A TOML file.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A command-line flag.
+    Flag(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// Why the settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not TOML.
+    #[error("{path}: {message}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// A key that no setting has.
+    #[error("{path}: unknown setting '{key}'{hint}", path = path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The key as written.
+        key: String,
+        /// The nearest known key, in words.
+        hint: String,
+    },
+    /// A value that the setting does not take.
+    #[error("setting '{key}' from {origin}: {message}")]
+    Invalid {
+        /// The setting.
+        key: &'static str,
+        /// Where the value came from.
+        origin: Source,
+        /// What it should be.
+        message: String,
+    },
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:literal;)+) => {
+        /// All settings of a hub.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $key: $type,)+
+        }
+
+        /// The table of all settings, in the order of the reference.
+        pub const SETTINGS: &[Setting] = &[
+            $(Setting {
+                key: stringify!($key),
+                doc: concat!($($doc),+),
+                default: $default,
+                kind: <$type as Value>::KIND,
+            },)+
+        ];
+
+        impl Config {
+            fn from_texts(text_of: impl Fn(&'static str) -> (String, Source)) -> Result<Self, ConfigError> {
+                Ok(Self {
+                    $($key: {
+                        let (text, origin) = text_of(stringify!($key));
+                        <$type as Value>::parse(&text)
+                            .map_err(|message| ConfigError::Invalid { key: stringify!($key), origin, message })?
+                    },)+
+                })
+            }
+
+            /// Each key with its value as text, secrets blanked.
+            #[must_use]
+            pub fn shown(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($key), value::redact(&self.$key.render())),)+]
+            }
+        }
+    };
+}
+
+settings! {
+    /// Name of this hub, like a host name. Every log's origin begins with it, so it cannot change once a log exists.
+    name: String = "localhost";
+    /// Address and port to listen on.
+    listen: SocketAddr = "127.0.0.1:8440";
+    /// Folder for the database, the bytes, the hub's key and its certificate. Made with access for its owner only.
+    data_dir: PathBuf = "allmende-data";
+    /// `sqlite:///path/hub.db` or `postgres://user@host/database`. Empty means SQLite in `data_dir`.
+    database_url: String = "";
+    /// Where large bytes lie: a folder, or `memory:///` for tests. Empty means `blobs` in `data_dir`.
+    blob_store: String = "";
+    /// Connections to the database for reading.
+    database_connections: u32 = "8";
+    /// How long a statement waits for a lock of another process, in milliseconds.
+    database_busy_timeout_ms: u64 = "5000";
+
+    /// `auto` is `off` on a loopback address and `self-signed` elsewhere; `files` uses `tls_cert_path` and `tls_key_path`.
+    tls: TlsMode = "auto";
+    /// PEM certificate chain for `tls = "files"`.
+    tls_cert_path: PathBuf = "";
+    /// PEM private key for `tls = "files"`.
+    tls_key_path: PathBuf = "";
+
+    /// Largest JSON body of a request, in bytes.
+    max_body_bytes: u64 = "1048576";
+    /// Largest part of an update or file, in bytes.
+    max_part_bytes: u64 = "16777216";
+    /// Largest update of a member, in bytes.
+    max_update_bytes: u64 = "17179869184";
+    /// Largest single stored object, in bytes.
+    max_blob_bytes: u64 = "1099511627776";
+    /// Parts that the hub receives at the same time; more are asked to come back.
+    max_parts_in_flight: u64 = "64";
+    /// Open connections; more wait to be accepted.
+    max_connections: u64 = "2048";
+    /// Members of one collaboration.
+    max_members: u64 = "256";
+    /// Entries of one collaboration's log.
+    max_log_entries: u64 = "100000000";
+    /// Items in one page of a list.
+    max_page_items: u64 = "1000";
+    /// Uploads that one party may hold open.
+    max_open_uploads: u64 = "64";
+    /// Tokens that one party may hold.
+    max_tokens: u64 = "1000";
+
+    /// Longest time from a request to its answer, in seconds; transfers and long polls have their own.
+    request_timeout_s: u64 = "30";
+    /// Longest transfer of one part or file, in seconds.
+    transfer_timeout_s: u64 = "3600";
+    /// Longest wait that a long poll may ask for, in seconds.
+    long_poll_timeout_s: u64 = "25";
+    /// Longest time for a client to send its request's head, in seconds.
+    header_timeout_s: u64 = "15";
+    /// Time for open requests to finish when the hub stops, in seconds.
+    drain_timeout_s: u64 = "30";
+    /// Age at which an unsealed upload is dropped, in seconds.
+    upload_max_age_s: u64 = "86400";
+    /// How far a client's clock may differ from the hub's, in seconds.
+    clock_skew_max_s: u64 = "300";
+    /// Lifetime of a token got by signing in, in seconds.
+    login_token_lifetime_s: u64 = "3600";
+    /// Longest lifetime of any token, in seconds.
+    token_max_lifetime_s: u64 = "31536000";
+    /// How long the answer to an idempotency key is kept, in seconds.
+    idempotency_max_age_s: u64 = "86400";
+
+    /// Log lines as `text` for people or `json` for machines.
+    log_format: LogFormat = "text";
+    /// What is logged, in the syntax of `RUST_LOG`.
+    log_filter: String = "info";
+    /// Whether `/metrics` answers (to loopback callers and to tokens with the scope `admin`).
+    metrics: bool = "true";
+}
+
+/// The environment variable of a setting.
+#[must_use]
+pub fn env_name(key: &str) -> String {
+    format!("ALLMENDE_{}", key.to_ascii_uppercase())
+}
+
+/// The flag of a setting, without the leading dashes.
+#[must_use]
+pub fn flag_name(key: &str) -> String {
+    key.replace('_', "-")
+}
+
+/// The layers above the defaults, still as text.
+#[derive(Debug, Default)]
+pub struct Layers {
+    values: std::collections::BTreeMap<&'static str, (String, Source)>,
+}
+
+impl Layers {
+    /// Adds the text of a TOML file that was read from `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and the key.
+    pub fn file(mut self, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table =
+            toml::from_str(text).map_err(|e| ConfigError::Syntax { path: path.into(), message: e.to_string() })?;
+        for (key, value) in table {
+            let Some(setting) = SETTINGS.iter().find(|s| s.key == key) else {
+                let hint = value::nearest(&key).map_or(String::new(), |k| format!("; did you mean '{k}'?"));
+                return Err(ConfigError::Unknown { path: path.into(), key, hint });
+            };
+            let origin = Source::File(path.into());
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(truth) => truth.to_string(),
+                other => {
+                    let message = format!("expected {}, not {}", setting.kind, other.type_str());
+                    return Err(ConfigError::Invalid { key: setting.key, origin, message });
+                }
+            };
+            self.values.insert(setting.key, (text, origin));
+        }
+        Ok(self)
+    }
+
+    /// Adds the environment, which `variable` looks up. Other `ALLMENDE_` variables are not the hub's settings.
+    #[must_use]
+    pub fn env(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        for setting in SETTINGS {
+            let name = env_name(setting.key);
+            if let Some(text) = variable(&name) {
+                self.values.insert(setting.key, (text, Source::Env(name)));
+            }
+        }
+        self
+    }
+
+    /// Adds flags of the command line.
+    #[must_use]
+    pub fn flags(mut self, flags: &Flags) -> Self {
+        for (key, text) in &flags.0 {
+            self.values.insert(key, (text.clone(), Source::Flag(format!("--{}", flag_name(key)))));
+        }
+        self
+    }
+
+    /// Where the value of `key` comes from.
+    #[must_use]
+    pub fn source(&self, key: &str) -> Source {
+        self.values.get(key).map_or(Source::Default, |(_, source)| source.clone())
+    }
+
+    /// Reads all values and checks them against each other.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] names the first wrong setting and where it came from.
+    pub fn build(&self) -> Result<Config, ConfigError> {
+        let config = Config::from_texts(|key| match self.values.get(key) {
+            Some((text, source)) => (text.clone(), source.clone()),
+            None => {
+                let default = SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.default);
+                (default.to_owned(), Source::Default)
+            }
+        })?;
+        let refuse = |key, message: &str| {
+            Err(ConfigError::Invalid { key, origin: self.source(key), message: message.to_owned() })
+        };
+        if config.name.contains('/') || format!("{}/x", config.name).parse::<Origin>().is_err() {
+            return refuse("name", "use 1 to 198 of letters, digits, '.', '-', '_' and ':', like a host name");
+        }
+        for (key, zero) in [
+            ("max_body_bytes", config.max_body_bytes),
+            ("max_connections", config.max_connections),
+            ("max_parts_in_flight", config.max_parts_in_flight),
+            ("max_page_items", config.max_page_items),
+            ("request_timeout_s", config.request_timeout_s),
+            ("database_connections", u64::from(config.database_connections)),
+        ] {
+            if zero == 0 {
+                return refuse(key, "must be at least 1");
+            }
+        }
+        if config.long_poll_timeout_s >= config.request_timeout_s {
+            return refuse("long_poll_timeout_s", "must be less than request_timeout_s");
+        }
+        if config.tls == TlsMode::Files && config.tls_cert_path.as_os_str().is_empty() {
+            return refuse("tls_cert_path", "is needed for tls = \"files\"");
+        }
+        if config.tls == TlsMode::Files && config.tls_key_path.as_os_str().is_empty() {
+            return refuse("tls_key_path", "is needed for tls = \"files\"");
+        }
+        if config.tls == TlsMode::Off && !config.listen.ip().is_loopback() {
+            return refuse("tls", "can be off on a loopback address only: tokens would travel in clear");
+        }
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// The defaults with everything in `data_dir`, for tests and demos.
+    ///
+    /// # Errors
+    /// Never in practice: the defaults are tested.
+    pub fn in_dir(data_dir: &Path) -> Result<Self, ConfigError> {
+        let flags = Flags(vec![("data_dir", data_dir.display().to_string())]);
+        Layers::default().flags(&flags).build()
+    }
+
+    /// The database's URL, with the default filled in.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        if self.database_url.is_empty() {
+            let path = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone()).join("hub.db");
+            format!("sqlite://{}", value::percent_encode_path(&path))
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    /// The store of bytes, with the default filled in.
+    #[must_use]
+    pub fn blob_store(&self) -> String {
+        if self.blob_store.is_empty() {
+            self.data_dir.join("blobs").display().to_string()
+        } else {
+            self.blob_store.clone()
+        }
+    }
+
+    /// The mode of TLS with `auto` decided.
+    #[must_use]
+    pub fn tls_mode(&self) -> TlsMode {
+        match self.tls {
+            TlsMode::Auto if self.listen.ip().is_loopback() => TlsMode::Off,
+            TlsMode::Auto => TlsMode::SelfSigned,
+            mode => mode,
+        }
+    }
+}
+
+/// The reference page, generated from the table.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut page = String::from(
+        "# Settings of the hub\n\n<!-- Generated from crates/allmende/src/config.rs; do not edit. -->\n\n\
+         Later layers win: defaults, the TOML file (`--config`), environment variables, flags. \
+         `allmende config show` prints what is in force and where each value came from.\n\n\
+         | key | environment | default | what |\n|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let doc = setting.doc.trim().replace('|', "\\|");
+        page.push_str(&format!("| `{}` | `{}` | {default} | {doc} |\n", setting.key, env_name(setting.key)));
+    }
+    page
+}
+
+/// One flag for each setting; flatten it into a command with `#[command(flatten)]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags(
+    /// Key and text of each flag that was given.
+    pub Vec<(&'static str, String)>,
+);
+
+impl clap::Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // clap wants names that live as long as the program.
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| SETTINGS.iter().map(|s| flag_name(s.key)).collect());
+        SETTINGS.iter().zip(NAMES.iter()).fold(command, |command, (setting, name)| {
+            let mut arg = clap::Arg::new(setting.key)
+                .long(name.as_str())
+                .value_name(setting.kind)
+                .help(setting.doc.trim())
+                .help_heading("Settings");
+            if !setting.default.is_empty() {
+                arg = arg.help(format!("{} [default: {}]", setting.doc.trim(), setting.default));
+            }
+            command.arg(arg)
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let given = |s: &Setting| matches.get_one::<String>(s.key).map(|text| (s.key, text.clone()));
+        Ok(Self(SETTINGS.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Versioned changes of the tables, each in its own transaction.
+
+use allmende_core::digest::Digest;
+use allmende_core::time::Timestamp;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{Backend, Db, DbError, DbOptions, is_unique_violation};
+
+/// One change of the tables. Once released it never changes; its digest is kept beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// 1, 2, 3 …
+    pub version: i64,
+    /// For people.
+    pub name: &'static str,
+    /// The statements, with `{blob}` for the type of bytes.
+    pub sql: &'static str,
+}
+
+/// All migrations in order.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") }];
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
+
+impl Db {
+    /// Connects and brings the tables up to date.
+    ///
+    /// # Errors
+    /// [`DbError`]; nothing of a failed migration remains.
+    pub async fn open(options: &DbOptions, now: Timestamp) -> Result<Self, DbError> {
+        let db = Self::connect(options).await?;
+        db.migrate(MIGRATIONS, now).await?;
+        Ok(db)
+    }
+
+    /// Applies what is missing of `migrations`. Several programs may start at once.
+    ///
+    /// # Errors
+    /// [`DbError::Newer`], [`DbError::ChangedMigration`], or a statement's failure.
+    pub async fn migrate(&self, migrations: &[Migration], now: Timestamp) -> Result<(), DbError> {
+        let created = self.write(async |tx| Ok(sqlx::query(CREATE).execute(&mut **tx).await?)).await;
+        match created {
+            Ok(_) => {}
+            // PostgreSQL lets two sessions race for the name in spite of IF NOT EXISTS; the loser finds the table there.
+            Err(error) if is_unique_violation(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let known = migrations.last().map_or(0, |m| m.version);
+        for migration in migrations {
+            self.write(async |tx| {
+                if self.backend() == Backend::Postgres {
+                    sqlx::raw_sql("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE").execute(&mut **tx).await?;
+                }
+                let applied = sqlx::query("SELECT version, checksum FROM schema_migrations ORDER BY version")
+                    .fetch_all(&mut **tx)
+                    .await?;
+                let checksum = Digest::of(migration.sql.as_bytes()).to_string();
+                for row in &applied {
+                    let (version, kept): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+                    if version > known {
+                        return Err(DbError::Newer { found: version, known });
+                    }
+                    if version == migration.version {
+                        return if kept == checksum { Ok(()) } else { Err(DbError::ChangedMigration { version }) };
+                    }
+                }
+                let blob = match self.backend() {
+                    Backend::Sqlite => "BLOB",
+                    Backend::Postgres => "BYTEA",
+                };
+                sqlx::raw_sql(AssertSqlSafe(migration.sql.replace("{blob}", blob))).execute(&mut **tx).await?;
+                sqlx::query(
+                    "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(migration.version)
+                .bind(migration.name)
+                .bind(checksum)
+                .bind(now.0)
+                .execute(&mut **tx)
+                .await?;
+                tracing::info!(version = migration.version, name = migration.name, "database migrated");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! Fault points for crash tests: named places at durable writes where the process may be made to die at once.
+//!
+//! `ALLMENDE_FAULT=append.before_head:2` aborts, as `kill -9` would, when that point is reached the second time.
+//! Without the variable a point costs one load of a static.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Every fault point, in the order of a write's life. Crash tests go through this list.
+pub const POINTS: &[&str] = &[
+    "db.before_commit",
+    "db.after_commit",
+    "append.before_entries",
+    "append.before_head",
+    "append.after_head",
+    "blob.before_sync",
+    "blob.before_publish",
+    "blob.after_publish",
+    "key.before_rename",
+    "key.after_rename",
+];
+
+struct Armed {
+    name: String,
+    nth: u64,
+    seen: AtomicU64,
+}
+
+static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+fn armed() -> Option<Armed> {
+    let text = std::env::var("ALLMENDE_FAULT").ok()?;
+    let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+    let nth = nth.parse().ok()?;
+    Some(Armed { name: name.to_owned(), nth, seen: AtomicU64::new(0) })
+}
+
+/// Dies here when the environment asked for it.
+///
+/// The only place of the library that reads the environment: a fault has to work below every layer of settings.
+pub fn point(name: &'static str) {
+    debug_assert!(POINTS.contains(&name), "fault point {name} is not in the table");
+    let Some(armed) = ARMED.get_or_init(armed) else { return };
+    if armed.name == name && armed.seen.fetch_add(1, Ordering::Relaxed) + 1 == armed.nth {
+        std::process::abort();
+    }
+}
