@@ -1,3 +1,4 @@
 //! What work on members' nodes is, and how its rounds proceed.
 
+pub mod aggregate;
 pub mod plan;
