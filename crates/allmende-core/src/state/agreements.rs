@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checked, Context, Refusal, State};
-use crate::agreement::check::{self, Decision, Missing, Outcome, Request};
-use crate::agreement::clause::Rule;
+use crate::agreement::check::{self, Decision, Outcome, Request};
+use crate::agreement::clause::ClauseKind;
 use crate::agreement::diff::consent_needed;
 use crate::agreement::lint::{Severity, lint};
+use crate::agreement::missing::Missing;
 use crate::agreement::terms::Terms;
 use crate::agreement::vocabulary::Matter;
 use crate::digest::Digest;
@@ -108,16 +109,17 @@ impl State {
     #[must_use]
     pub fn judge(&self, request: &Request) -> Decision {
         let owner = request.asset.owner();
+        // Joint results stand under the collaboration's own name.
+        let joint = self.collaboration.as_ref().is_some_and(|c| c.as_str() == owner.as_str());
         let gone = |party: &PartyId| {
             !self.members.contains_key(party) || self.agreements.values().any(|a| a.has_left(party, request.at))
         };
-        for party in [&request.actor, &owner] {
-            if gone(party) {
-                return Decision::denied(Vec::new(), vec![Missing::NotBound { party: party.clone() }]);
-            }
+        let denied = |missing| Decision { outcome: Outcome::Deny, clauses: Vec::new(), missing: vec![missing] };
+        if let Some(party) = [&request.actor, &owner].into_iter().find(|p| gone(p) && !(joint && **p == owner)) {
+            return denied(Missing::NotBound { party: party.clone() });
         }
         if self.assets.get(&request.asset).is_some_and(|asset| asset.revoked_at.is_some()) {
-            return Decision::denied(Vec::new(), vec![Missing::TakenBack { asset: request.asset.clone() }]);
+            return denied(Missing::TakenBack { asset: request.asset.clone() });
         }
         let terms: Vec<&Terms> = self.terms_in_force(request.at).map(|(_, terms)| terms).collect();
         check::check(&terms, request)
@@ -141,14 +143,13 @@ impl State {
             return Err(Refusal::Limit { what: "terms in one collaboration", limit: MAX_AGREEMENTS as u64 });
         }
         let terms = &body.terms;
-        terms.validate().map_err(|e| Refusal::BadTerms { findings: e.to_string() })?;
         let digest = terms.digest();
         if self.agreements.contains_key(&digest) {
             return Err(Refusal::TermsExist { terms: digest });
         }
         self.check_bindings(terms)?;
         let errors: Vec<_> =
-            lint(terms).into_iter().filter(|f| f.severity == Severity::Error).map(|f| f.to_string()).collect();
+            lint(terms).into_iter().filter(|f| f.severity == Severity::Error).map(|f| f.text).collect();
         if !errors.is_empty() {
             return Err(Refusal::BadTerms { findings: errors.join("; ") });
         }
@@ -249,7 +250,7 @@ impl State {
         }
         // Without an exit clause nothing obliges a party to stay.
         let notice_days = agreement.terms.clause.iter().find_map(|c| match &c.rule {
-            Rule::Exit(exit) => Some(i64::from(exit.notice_days)),
+            ClauseKind::Exit(exit) => Some(i64::from(exit.notice_days)),
             _ => None,
         });
         let from = context.at.plus_ms(notice_days.unwrap_or(0) * DAY_MS);
@@ -265,7 +266,7 @@ impl State {
             return Ok(());
         }
         let decidable = terms.all(|(_, terms)| {
-            terms.clause.iter().any(|c| matches!(&c.rule, Rule::Decide(decide) if decide.what.contains(&matter)))
+            terms.clause.iter().any(|c| matches!(&c.rule, ClauseKind::Decide(decide) if decide.what.contains(&matter)))
         });
         if decidable { Ok(()) } else { Err(Refusal::NotDecidable { matter }) }
     }

@@ -2,26 +2,18 @@
 
 use super::runs::{Contribution, Run, Status};
 use super::{Checked, Context, Refusal, State};
-use crate::agreement::clause::{Benefit, BenefitRule, Rule};
+use crate::agreement::clause::{Benefit, ClauseKind};
+use crate::agreement::vocabulary::BenefitRule;
 use crate::agreement::terms::Terms;
 use crate::amount::Amount;
-use crate::contribution::{Ratio, shapley, shares};
+use crate::contribution::{AllZero, Negative, Ratio, shapley, shares};
 use crate::id::PartyId;
-use crate::ledger::account::{AccountId, Transfer};
-use crate::settlement;
+use crate::ledger::account::{Action, AccountId, Transfer};
+use crate::settlement::{Settlement, settle};
 use crate::statement::{CoalitionValue, ContributionMeasured, PayoutPosted};
 
 /// Most payouts in one collaboration.
 const MAX_PAYOUTS: usize = 100_000;
-
-/// How a pool is divided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Division {
-    /// To the compensation fund.
-    pub fund: Amount,
-    /// To each slot.
-    pub amounts: Vec<Amount>,
-}
 
 impl State {
     /// The benefit clause of the terms that `run` ran under.
@@ -29,7 +21,7 @@ impl State {
     pub fn benefit(&self, run: &Run) -> Option<(&Terms, &Benefit)> {
         let terms = &self.agreements.get(&run.plan.agreement)?.terms;
         terms.clause.iter().find_map(|c| match &c.rule {
-            Rule::Benefit(benefit) => Some((terms, benefit)),
+            ClauseKind::Benefit(benefit) => Some((terms, benefit)),
             _ => None,
         })
     }
@@ -44,7 +36,7 @@ impl State {
             self.benefit(run).ok_or(Refusal::TooEarly { detail: "the terms have no clause on benefit" })?;
         let slots = run.plan.slots.len();
         let incomplete = Refusal::TooEarly { detail: "not every coalition was trained and evaluated by all" };
-        match &benefit.rule {
+        match benefit.rule {
             BenefitRule::Shapley => {
                 let values: Vec<CoalitionValue> = run
                     .plan
@@ -54,18 +46,18 @@ impl State {
                     .collect::<Result<_, _>>()?;
                 let utility = |coalition: crate::run::plan::Coalition| {
                     if coalition.is_empty() {
-                        return Some(i64::from(benefit.empty));
+                        return Some(i64::from(benefit.empty.unwrap_or(0)));
                     }
                     let value = values.iter().find(|v| v.coalition == coalition)?;
                     i64::try_from(value.correct).ok()
                 };
                 let exact = shapley(slots, utility).map_err(|_| incomplete.clone())?;
-                let shares = shares(&exact).map_err(|_| incomplete)?;
+                let shares = shares(&exact, Negative::Zero, AllZero::Equal);
                 Ok(Contribution { values, shares })
             }
-            BenefitRule::Equal => Ok(Contribution { values: Vec::new(), shares: vec![Ratio::from(1); slots] }),
+            BenefitRule::Equal => Ok(Contribution { values: Vec::new(), shares: vec![Ratio::ONE; slots] }),
             BenefitRule::Fixed => {
-                let of = |party: &PartyId| Ratio::from(benefit.shares.get(party).copied().map_or(0, i64::from));
+                let of = |party: &PartyId| Ratio::whole(benefit.shares.get(party).copied().map_or(0, i64::from));
                 let shares = run.plan.slots.iter().map(|slot| of(&slot.party)).collect();
                 Ok(Contribution { values: Vec::new(), shares })
             }
@@ -91,13 +83,12 @@ impl State {
     ///
     /// # Errors
     /// [`Refusal::TooEarly`] before the contributions were measured.
-    pub fn divide(&self, run: &Run, pool: Amount) -> Result<Division, Refusal> {
+    pub fn divide(&self, run: &Run, pool: Amount) -> Result<Settlement, Refusal> {
         let unmeasured = Refusal::TooEarly { detail: "the contributions were not measured yet" };
         let (_, benefit) = self.benefit(run).ok_or_else(|| unmeasured.clone())?;
         let contribution = run.contribution.as_ref().ok_or_else(|| unmeasured.clone())?;
-        let (fund, rest) = settlement::fund_first(pool, benefit.fund).map_err(|_| unmeasured.clone())?;
-        let amounts = settlement::split(rest, &contribution.shares).map_err(|_| unmeasured)?;
-        Ok(Division { fund, amounts })
+        settle(pool, benefit.fund, &contribution.shares)
+            .map_err(|e| Refusal::WrongResult { what: "the pool", expected: e.to_string() })
     }
 
     pub(super) fn payout_posted(&mut self, context: &Context<'_>, body: &PayoutPosted) -> Checked {
@@ -116,8 +107,8 @@ impl State {
             return Err(Refusal::TermsMismatch { field: "currency", detail });
         }
         let due = self.divide(run, body.pool)?;
-        if body.fund != due.fund || body.amounts != due.amounts {
-            let expected = format!("fund {}, amounts {}", due.fund, list(&due.amounts));
+        if body.fund != due.fund || body.amounts != due.shares {
+            let expected = format!("fund {}, amounts {}", due.fund, list(&due.shares));
             return Err(Refusal::WrongResult { what: "the payout", expected });
         }
         let transfers = transfers(context.party(), run, body);
@@ -134,14 +125,25 @@ fn list(amounts: &[Amount]) -> String {
 }
 
 /// The postings of a payout: from the payer to the fund and to each party, all or nothing.
+///
+/// # Panics
+/// Never: labels and parties are slugs, and slugs joined by ':' make names of accounts and transfers.
 fn transfers(payer: &PartyId, run: &Run, body: &PayoutPosted) -> Vec<Transfer> {
-    let from = AccountId::payer(payer);
-    let to_fund = (AccountId::fund(), body.fund);
-    let to_parties = run.plan.slots.iter().zip(&body.amounts).map(|(slot, &a)| (AccountId::party(&slot.party), a));
-    std::iter::once(to_fund)
+    let account = |kind: &str, party: &PartyId| -> AccountId {
+        format!("{kind}:{party}").parse().expect("slugs joined by ':' name an account")
+    };
+    let debit = account("payer", payer);
+    let fund: AccountId = "fund".parse().expect("a word names an account");
+    let to_parties = run.plan.slots.iter().zip(&body.amounts).map(|(slot, &a)| (account("party", &slot.party), a));
+    std::iter::once((fund, body.fund))
         .chain(to_parties)
-        .enumerate()
-        .filter(|(_, (_, amount))| amount.minor() > 0)
-        .map(|(i, (to, amount))| Transfer::linked(&format!("{}.{i}", body.payout), from.clone(), to, amount))
+        .filter(|(_, amount)| amount.minor() > 0)
+        .map(|(credit, amount)| Transfer {
+            id: format!("{}:{credit}", body.payout).parse().expect("slugs joined by ':' name a transfer"),
+            debit: debit.clone(),
+            credit,
+            amount,
+            action: Action::Post,
+        })
         .collect()
 }

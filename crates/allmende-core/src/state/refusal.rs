@@ -11,7 +11,7 @@ use crate::statement::{KeyClass, StatementError};
 use crate::time::Timestamp;
 
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident $fields:tt $code:literal $text:literal $(hint $hint:literal)?)+) => {
+    ($($(#[$doc:meta])* $name:ident $fields:tt $code:literal $text:literal $(=> $hint:literal)?)+) => {
         refusals!(@enum $($(#[$doc])* $name $fields $text)+);
         impl Refusal {
             /// A stable code for programs.
@@ -46,7 +46,7 @@ refusals! {
     Opening {} "ledger.opening" "a log begins with exactly one log.opened, signed by the key that it names"
     /// Another version of the protocol.
     Protocol { got: u32 } "ledger.protocol" "protocol {got} is not spoken here"
-        hint "use a release that speaks the log's protocol version"
+        => "use a release that speaks the log's protocol version"
     /// Made for another log.
     WrongOrigin { expected: Origin, got: Origin } "statement.origin" "made for the log {got}, this is {expected}"
     /// Made for another collaboration.
@@ -55,7 +55,7 @@ refusals! {
     WrongLog { kind: &'static str } "statement.log" "{kind} does not stand in this log"
     /// The class of key may not sign this kind.
     WrongClass { kind: &'static str, class: KeyClass } "key.class" "a {class} key may not sign {kind}"
-        hint "terms, votes, releases and payouts need the governance key; nodes only accept, refuse, update and evaluate"
+        => "terms, votes, releases and payouts need the governance key; nodes only accept, refuse, update and evaluate"
     /// The key is not, or no longer, that party's key of that class.
     NotTheirKey { party: PartyId, class: KeyClass, key: PublicKey } "key.unknown"
         "{key} is not a valid {class} key of {party} at this position of the log"
@@ -65,7 +65,7 @@ refusals! {
     NotYours { party: PartyId } "statement.not-yours" "{party} cannot state this for another party"
     /// Out of the signer's own order: replayed, dropped or reordered.
     Sequence { expected: u64, got: u64 } "statement.sequence" "the signer's next sequence number is {expected}, not {got}"
-        hint "fetch the signer's chain again; a statement counts once"
+        => "fetch the signer's chain again; a statement counts once"
     /// Does not continue the signer's chain.
     Previous {} "statement.previous" "it does not follow the signer's previous statement"
     /// The party is unknown here.
@@ -74,7 +74,7 @@ refusals! {
     PartyExists { party: PartyId } "party.exists" "{party} is registered already"
     /// Not a member.
     NotMember { party: PartyId } "collaboration.not-member" "{party} is not a member of this collaboration"
-        hint "join first with 'allmende collaboration join'"
+        => "join first with 'allmende collaboration join'"
     /// A member already.
     MemberExists { party: PartyId } "collaboration.member-exists" "{party} is a member already"
     /// Neither invited nor admitted.
@@ -91,24 +91,24 @@ refusals! {
     TermsMismatch { field: &'static str, detail: String } "agreement.mismatch" "terms, {field}: {detail}"
     /// The terms break a rule or contradict themselves.
     BadTerms { findings: String } "agreement.invalid" "the terms cannot be signed: {findings}"
-        hint "run 'allmende agreement lint' on the draft"
+        => "run 'allmende agreement lint' on the draft"
     /// Unknown terms.
     UnknownTerms { terms: Digest } "agreement.unknown" "no terms {terms} were proposed here"
     /// Proposed already.
     TermsExist { terms: Digest } "agreement.exists" "terms {terms} were proposed already"
     /// The offer is over.
     OfferExpired { terms: Digest, at: Timestamp } "agreement.offer-expired" "the offer of {terms} is over at {at}"
-        hint "propose the terms anew with a later offer_expires"
+        => "propose the terms anew with a later offer_expires"
     /// Signed already.
     AlreadySigned { party: PartyId } "agreement.signed-already" "{party} has signed these terms already"
     /// Not in force at this time.
     NotInForce { agreement: Option<Digest> } "agreement.not-in-force" "no agreement {agreement:?} is in force at this time"
-        hint "every party must have signed, and the dates must hold"
+        => "every party must have signed, and the dates must hold"
     /// Withdrawn already.
     AlreadyWithdrawn { party: PartyId } "agreement.withdrawn-already" "{party} has withdrawn already"
     /// The terms deny it.
     Denied { decision: Box<Decision> } "agreement.denied" "{decision}"
-        hint "see 'allmende agreement explain'"
+        => "see 'allmende agreement explain'"
     /// The matter is not for the members to decide under the terms in force.
     NotDecidable { matter: crate::agreement::vocabulary::Matter } "decision.matter" "no clause lets the members decide about {matter}"
     /// Unknown decision.
@@ -129,7 +129,7 @@ refusals! {
     NoVote { party: PartyId } "decision.no-vote" "{party} has no vote on this"
     /// A needed decision has not passed.
     NotDecided {} "decision.missing" "the members have not decided this"
-        hint "open a decision and let the members vote"
+        => "open a decision and let the members vote"
     /// Exists already.
     AssetExists { asset: crate::id::AssetId } "asset.exists" "{asset} is registered already"
     /// Unknown or taken back.

@@ -2,13 +2,13 @@
 
 use super::rounds::require_model;
 use super::{Evaluation, Released, Run, Status};
-use crate::agreement::check::{Place, Request};
-use crate::agreement::clause::Rule;
-use crate::agreement::vocabulary::{Action, DataClass};
+use crate::agreement::check::Request;
+use crate::agreement::clause::ClauseKind;
+use crate::agreement::vocabulary::{Action, DataClass, Place};
 use crate::collaboration::decision::Subject;
 use crate::id::AssetId;
 use crate::state::{Context, Refusal, State};
-use crate::statement::{Confusion, EvaluationReported, FailureCode, ModelReleased, RunFailed, RunFinished};
+use crate::statement::{Confusion, HUB, EvaluationReported, FailureCode, ModelReleased, RunFailed, RunFinished};
 use crate::time::Timestamp;
 
 type Checked = Result<(), Refusal>;
@@ -132,8 +132,8 @@ impl State {
         }
         for (_, terms) in self.terms_in_force(context.at) {
             for clause in &terms.clause {
-                if let Rule::Results(results) = &clause.rule
-                    && results.licence != body.licence
+                if let ClauseKind::Results(results) = &clause.rule
+                    && results.licence.code() != body.licence
                 {
                     let detail = format!("clause {} says {}, not {}", clause.id, results.licence, body.licence);
                     return Err(Refusal::TermsMismatch { field: "licence", detail });
@@ -147,14 +147,23 @@ impl State {
         Ok(())
     }
 
-    /// What `actor` asks of the terms to do `action` with the model of `run`. The model counts as the proposer's asset,
-    /// named after the run.
+    /// The name under which the terms speak of a run's model.
+    ///
+    /// # Panics
+    /// Never: a collaboration and a run are slugs, and so make an asset's name.
+    #[must_use]
+    pub fn model_asset(&self, run: &Run) -> AssetId {
+        let owner = self.collaboration.as_ref().map_or(HUB, |c| c.as_str());
+        format!("{owner}/{}", run.id).parse().expect("two slugs make an asset's name")
+    }
+
+    /// What `actor` asks of the terms to do `action` with the model of `run`, a joint result under the collaboration's name.
     #[must_use]
     pub fn model_request(&self, run: &Run, actor: &crate::id::PartyId, action: Action, at: Timestamp) -> Request {
         Request {
             actor: actor.clone(),
             action,
-            asset: model_asset(run),
+            asset: self.model_asset(run),
             part: None,
             class: DataClass::Model,
             purpose: run.plan.purpose,
@@ -163,15 +172,6 @@ impl State {
             at,
         }
     }
-}
-
-/// The name under which the terms speak of a run's model.
-///
-/// # Panics
-/// Never: a party and a run are slugs, and so make an asset's name.
-#[must_use]
-pub fn model_asset(run: &Run) -> AssetId {
-    format!("{}/{}", run.proposed_by, run.id).parse().expect("two slugs make an asset's name")
 }
 
 fn check_confusion(confusion: &Confusion, body: &EvaluationReported, classes: u32) -> Checked {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Answer, Run, Status, Track};
-use crate::agreement::check::{Decision, Outcome, Part, Place, Request};
-use crate::agreement::vocabulary::{Action, DataClass};
+use crate::agreement::check::{Decision, Outcome, Request};
+use crate::agreement::vocabulary::{Action, DataClass, Part, Place};
 use crate::id::{ClauseId, PartyId};
 use crate::run::plan::Plan;
 use crate::state::{Context, Refusal, State};
