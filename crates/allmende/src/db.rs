@@ -146,6 +146,19 @@ impl DerefMut for Tx {
     }
 }
 
+impl Tx {
+    /// Makes everything durable, or nothing.
+    ///
+    /// # Errors
+    /// [`DbError::Sql`]; whether it was committed is then unknown.
+    pub async fn commit(self) -> Result<(), DbError> {
+        faults::point("db.before_commit");
+        self.inner.commit().await?;
+        faults::point("db.after_commit");
+        Ok(())
+    }
+}
+
 /// A transaction that only reads, all of it from one instant. Dropping it ends it.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -238,7 +251,11 @@ impl Db {
         Ok(Snapshot { inner: self.readers.begin_with(begin).await? })
     }
 
-    async fn begin(&self) -> Result<Tx, DbError> {
+    /// Begins a transaction that may write, for a caller that does its own retrying; [`Db::write`] suits the others.
+    ///
+    /// # Errors
+    /// [`DbError::Sql`] when no connection becomes free in time.
+    pub async fn begin(&self) -> Result<Tx, DbError> {
         let begin = match self.backend {
             // Taking the write lock at once avoids the one failure that waiting cannot cure: a reader turned writer.
             Backend::Sqlite => "BEGIN IMMEDIATE",
@@ -282,9 +299,7 @@ impl Db {
         let mut tx = self.begin().await?;
         match work(&mut tx).await {
             Ok(value) => {
-                faults::point("db.before_commit");
-                tx.inner.commit().await.map_err(DbError::from)?;
-                faults::point("db.after_commit");
+                tx.commit().await?;
                 Ok(value)
             }
             Err(error) => {

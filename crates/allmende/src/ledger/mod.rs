@@ -1,7 +1,10 @@
 //! The hub's side of the log.
 //!
-//! Architecture invariant: the ledger knows no noun. It stores bytes and digests; key look-ups are passed in.
+//! Architecture invariant: the ledger knows no noun. It appends what the reducer accepts; what follows from an entry and
+//! what is projected into tables are passed in.
 
+pub mod log;
 pub mod store;
 
+pub use log::{AppendError, Appended, Item, Log};
 pub use store::LedgerError;

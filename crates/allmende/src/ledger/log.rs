@@ -1,0 +1,457 @@
+//! An open log: its folded state in memory, and the one way to append to it.
+//!
+//! Whoever appends puts its statements in a queue and takes the lock; the first one there carries out everything that
+//! waits as one batch, in one transaction, with one checkpoint: under load many statements share one sync of the disk.
+//! The state is ahead of the database only while the lock is held; if the commit fails it is thrown away and replayed.
+
+use std::sync::Arc;
+
+use allmende_core::canonical;
+use allmende_core::digest::Digest;
+use allmende_core::id::{CollaborationId, Origin, PartyId};
+use allmende_core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
+use allmende_core::ledger::envelope::{Envelope, Record};
+use allmende_core::ledger::merkle::{Frontier, leaf_hash};
+use allmende_core::signature::SecretKey;
+use allmende_core::state::{Refusal, State};
+use allmende_core::statement::{Body, HUB, Header, KeyClass, Opened, Scope, Signer, Statement, row};
+use allmende_core::time::Timestamp;
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, oneshot, watch};
+
+use super::store::{self, Head, LedgerError, NewEntry};
+use crate::clock::Clock;
+use crate::db::{Db, DbError, Tx};
+
+/// Most statements in one transaction.
+const MAX_BATCH: usize = 512;
+/// Entries read at once when a log is replayed.
+const REPLAY_PAGE: u64 = 1_000;
+/// Most statements that the rules themselves may add after one batch.
+const MAX_CONSEQUENCES: usize = 1_000;
+
+/// Why an append failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The rules refuse the statement.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The log on disk does not replay: it was altered.
+    #[error("entry {index} of log {log} does not replay: {reason}")]
+    Corrupt {
+        /// The log.
+        log: String,
+        /// The first entry at fault.
+        index: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The statement would not fit a log.
+    #[error("the statement cannot be encoded: {0}")]
+    Encoding(String),
+    /// The batch it was in was given up; nothing was appended.
+    #[error("the append was given up; nothing was written: try again")]
+    Aborted,
+}
+
+impl From<DbError> for AppendError {
+    fn from(error: DbError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// A statement to append: somebody's, or the hub's own, which is sealed at the moment of appending.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// Signed by a party.
+    Signed(Envelope),
+    /// The hub attests; under this agreement, where one is needed.
+    Attest(Box<Body>, Option<Digest>),
+}
+
+/// Where a statement stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its index.
+    pub index: u64,
+    /// Digest of its payload.
+    pub digest: Digest,
+    /// When it arrived.
+    pub arrived_at: Timestamp,
+}
+
+/// What the rules want to add after a batch, given the state: one hub statement at a time until none is due.
+pub type Consequence = fn(&State, Timestamp) -> Option<(Body, Option<Digest>)>;
+
+/// What of the state is also kept in tables, written in the same transaction as the entries.
+pub type Project = for<'a> fn(
+    &'a mut Tx,
+    &'a State,
+    &'a [Opened],
+) -> std::pin::Pin<Box<dyn Future<Output = Result<(), DbError>> + Send + 'a>>;
+
+/// What an open log needs of its hub.
+#[derive(Clone)]
+pub struct Keeper {
+    /// The database.
+    pub db: Db,
+    /// The clock.
+    pub clock: Clock,
+    /// The key that attests and signs checkpoints.
+    pub key: Arc<SecretKey>,
+    /// What follows from a batch by the rules alone.
+    pub consequence: Consequence,
+    /// What is kept in tables.
+    pub project: Project,
+}
+
+struct Waiting {
+    items: Vec<Item>,
+    answer: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+}
+
+struct Inner {
+    state: State,
+    frontier: Frontier,
+    checkpoint: Option<SignedCheckpoint>,
+    stale: bool,
+}
+
+/// An open log.
+pub struct Log {
+    name: String,
+    keeper: Keeper,
+    inner: RwLock<Inner>,
+    queue: Mutex<Vec<Waiting>>,
+    size: watch::Sender<u64>,
+}
+
+/// The state under its lock.
+pub struct StateGuard<'a>(RwLockReadGuard<'a, Inner>);
+
+impl std::ops::Deref for StateGuard<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
+}
+
+impl StateGuard<'_> {
+    /// The signed checkpoint over exactly this state; none while the log is empty.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&SignedCheckpoint> {
+        self.0.checkpoint.as_ref()
+    }
+}
+
+impl Log {
+    /// Opens the log `name`, replaying every entry through the reducer.
+    ///
+    /// # Errors
+    /// [`AppendError::Corrupt`] names the first entry that does not replay.
+    pub async fn open(
+        keeper: Keeper,
+        name: String,
+        origin: Origin,
+        collaboration: Option<CollaborationId>,
+    ) -> Result<Arc<Self>, AppendError> {
+        let inner = replay(&keeper, &name, origin, collaboration).await?;
+        let (size, _) = watch::channel(inner.state.size());
+        Ok(Arc::new(Self { name, keeper, inner: RwLock::new(inner), queue: Mutex::default(), size }))
+    }
+
+    /// The log's name in the database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The state now. Readers never see what is not durable.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the state was lost to a failed commit and cannot be replayed.
+    pub async fn state(&self) -> Result<StateGuard<'_>, AppendError> {
+        loop {
+            let guard = self.inner.read().await;
+            if !guard.stale {
+                return Ok(StateGuard(guard));
+            }
+            drop(guard);
+            self.refresh(&mut *self.inner.write().await).await?;
+        }
+    }
+
+    /// Tells when the log grows.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.size.subscribe()
+    }
+
+    /// Appends `items` in their order, all or none, and what follows from them by the rules. They are durable when this
+    /// returns. A statement that stands in the log already is answered with its place.
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] says which rule forbids it.
+    pub async fn append(self: &Arc<Self>, items: Vec<Item>) -> Result<Vec<Appended>, AppendError> {
+        let (answer, result) = oneshot::channel();
+        self.queue.lock().await.push(Waiting { items, answer });
+        let log = Arc::clone(self);
+        // On a task of its own: whoever waits may give up, the batch must not be cut in the middle.
+        tokio::spawn(async move { log.drain().await });
+        result.await.unwrap_or(Err(AppendError::Aborted))
+    }
+
+    /// Lets the rules add what is due by the passing of time alone.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn tick(self: &Arc<Self>) -> Result<(), AppendError> {
+        self.append(Vec::new()).await.map(|_| ())
+    }
+
+    async fn drain(&self) {
+        let mut inner = self.inner.write().await;
+        let waiting: Vec<_> = {
+            let mut queue = self.queue.lock().await;
+            let count = queue.len().min(MAX_BATCH);
+            queue.drain(..count).collect()
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        if inner.stale
+            && let Err(error) = self.refresh(&mut inner).await
+        {
+            tracing::error!(log = self.name, %error, "the log cannot be replayed");
+            return;
+        }
+        self.carry_out(&mut inner, waiting).await;
+    }
+
+    async fn carry_out(&self, inner: &mut Inner, waiting: Vec<Waiting>) {
+        let now = self.keeper.clock.now();
+        let mut batch = Batch { first: inner.state.size(), now, records: Vec::new(), opened: Vec::new() };
+        let mut answers = Vec::new();
+        for Waiting { items, answer } in waiting {
+            let result = self.take(inner, &mut batch, items).await;
+            answers.push((answer, result));
+            if inner.stale {
+                break;
+            }
+        }
+        if !inner.stale {
+            self.consequences(inner, &mut batch);
+        }
+        let committed = if inner.stale { Err(AppendError::Aborted) } else { self.commit(inner, &batch).await };
+        if let Err(error) = &committed {
+            inner.stale = true;
+            tracing::warn!(log = self.name, %error, "a batch was not appended");
+        }
+        let mut failure = committed.err();
+        for (answer, result) in answers {
+            let result = match result {
+                // The first caller whose statements were good learns the cause, the others that nothing was written.
+                Ok(_) if inner.stale => Err(failure.take().unwrap_or(AppendError::Aborted)),
+                result => result,
+            };
+            // A caller that has given up needs no answer.
+            let _ = answer.send(result);
+        }
+        self.size.send_if_modified(|size| std::mem::replace(size, inner.state.size()) != inner.state.size());
+    }
+
+    /// Applies the items of one caller: all of them, or on a refusal none.
+    async fn take(&self, inner: &mut Inner, batch: &mut Batch, items: Vec<Item>) -> Result<Vec<Appended>, AppendError> {
+        let mut appended = Vec::with_capacity(items.len());
+        for item in items {
+            match self.take_one(inner, batch, item).await {
+                Ok(one) => appended.push(one),
+                Err(error) => {
+                    // What went before it in the same call must not stand alone. The state cannot be rolled back, so the
+                    // rest of the batch is given up and replayed; callers retry.
+                    if appended.iter().any(|a: &Appended| a.index >= batch.first) {
+                        inner.stale = true;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(appended)
+    }
+
+    async fn take_one(&self, inner: &mut Inner, batch: &mut Batch, item: Item) -> Result<Appended, AppendError> {
+        let envelope = match item {
+            Item::Signed(envelope) => envelope,
+            Item::Attest(body, agreement) => self.seal(&inner.state, *body, agreement, batch.now)?,
+        };
+        match apply(inner, batch, envelope.clone()) {
+            Err(AppendError::Refused(refusal)) => match self.standing(batch, &envelope).await? {
+                Some(appended) => Ok(appended),
+                None => Err(refusal.into()),
+            },
+            other => other,
+        }
+    }
+
+    /// Where this very statement stands already, if it does: sending it again is no mistake.
+    async fn standing(&self, batch: &Batch, envelope: &Envelope) -> Result<Option<Appended>, AppendError> {
+        let Ok(payload) = envelope.payload_bytes() else { return Ok(None) };
+        let digest = Digest::of(&payload);
+        if let Some(i) = batch.opened.iter().position(|o| o.digest == digest) {
+            return Ok(Some(Appended { index: batch.first + i as u64, digest, arrived_at: batch.now }));
+        }
+        let mut connection = self.keeper.db.read().await?;
+        let Some(index) = store::find(&mut connection, &self.name, &digest).await? else { return Ok(None) };
+        let entry = store::entries(&mut connection, &self.name, index, 1).await?;
+        Ok(entry.first().map(|e| Appended { index, digest, arrived_at: e.arrived_at }))
+    }
+
+    fn consequences(&self, inner: &mut Inner, batch: &mut Batch) {
+        for _ in 0..MAX_CONSEQUENCES {
+            let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
+            let kind = body.kind();
+            let applied = self
+                .seal(&inner.state, body, agreement, batch.now)
+                .and_then(|envelope| apply(inner, batch, envelope));
+            if let Err(error) = applied {
+                // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
+                tracing::error!(log = self.name, kind, %error, "a consequence was refused");
+                return;
+            }
+        }
+    }
+
+    fn seal(&self, state: &State, body: Body, agreement: Option<Digest>, now: Timestamp) -> Result<Envelope, AppendError> {
+        seal_hub(state, &self.keeper.key, body, agreement, now)
+    }
+
+    async fn commit(&self, inner: &mut Inner, batch: &Batch) -> Result<(), AppendError> {
+        if batch.records.is_empty() {
+            return Ok(());
+        }
+        let encoding = |e: &dyn std::fmt::Display| AppendError::Encoding(e.to_string());
+        let checkpoint = Checkpoint {
+            origin: inner.state.origin().clone(),
+            size: inner.frontier.size(),
+            root: inner.frontier.root(),
+        };
+        let signed = SignedCheckpoint::sign(checkpoint, inner.state.origin(), &self.keeper.key);
+        let head = Head {
+            origin: inner.state.origin().to_string(),
+            size: inner.frontier.size(),
+            root: inner.frontier.root().0,
+            frontier: canonical::to_bytes(&inner.frontier).map_err(|e| encoding(&e))?,
+            checkpoint: signed.to_string(),
+            arrived_at: batch.now,
+        };
+        let signers: Vec<String> = batch.opened.iter().map(|o| o.key.to_string()).collect();
+        let entries: Vec<NewEntry<'_>> = batch
+            .records
+            .iter()
+            .zip(&batch.opened)
+            .zip(&signers)
+            .map(|(((leaf, hash), opened), signer)| NewEntry {
+                leaf,
+                leaf_hash: &hash.0,
+                payload_digest: &opened.digest,
+                kind: opened.statement.body.kind(),
+                signer,
+                arrived_at: batch.now,
+            })
+            .collect();
+        // Not `Db::write`: nobody else may append while the lock is held, so there is nothing to retry but the same words.
+        let mut tx = self.keeper.db.begin().await?;
+        store::append(&mut tx, &self.name, batch.first, &entries, &head).await?;
+        (self.keeper.project)(&mut tx, &inner.state, &batch.opened).await?;
+        tx.commit().await?;
+        inner.checkpoint = Some(signed);
+        Ok(())
+    }
+
+    async fn refresh(&self, inner: &mut Inner) -> Result<(), AppendError> {
+        if inner.stale {
+            let (origin, collaboration) = (inner.state.origin().clone(), inner.state.collaboration().cloned());
+            *inner = replay(&self.keeper, &self.name, origin, collaboration).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The entries of one transaction.
+struct Batch {
+    first: u64,
+    now: Timestamp,
+    records: Vec<(Vec<u8>, Digest)>,
+    opened: Vec<Opened>,
+}
+
+fn apply(inner: &mut Inner, batch: &mut Batch, envelope: Envelope) -> Result<Appended, AppendError> {
+    let record = Record { arrived_at: batch.now, envelope };
+    let leaf = record.to_bytes().map_err(|e| AppendError::Encoding(e.to_string()))?;
+    let index = inner.state.size();
+    let opened = inner.state.apply(&record)?;
+    let hash = leaf_hash(&leaf);
+    inner.frontier.push(hash);
+    let appended = Appended { index, digest: opened.digest, arrived_at: batch.now };
+    batch.records.push((leaf, hash));
+    batch.opened.push(opened);
+    Ok(appended)
+}
+
+/// Seals the hub's next statement for the log of `state`.
+///
+/// # Errors
+/// [`AppendError::Encoding`] when the body is no strict JSON.
+pub fn seal_hub(
+    state: &State,
+    key: &SecretKey,
+    body: Body,
+    agreement: Option<Digest>,
+    now: Timestamp,
+) -> Result<Envelope, AppendError> {
+    let keys = row(body.kind()).is_some_and(|row| row.scope == Scope::Keys);
+    let chain = state.chain(&key.public(), keys);
+    let encoding = |e: &dyn std::fmt::Display| AppendError::Encoding(e.to_string());
+    let party: PartyId = HUB.parse().map_err(|e| encoding(&e))?;
+    let header = Header {
+        origin: state.origin().clone(),
+        collaboration: state.collaboration().cloned(),
+        agreement,
+        by: Signer { party, class: KeyClass::Hub },
+        seq: chain.next,
+        previous: chain.last,
+        claimed_at: now,
+    };
+    Statement { header, body }.seal(key).map_err(|e| encoding(&e))
+}
+
+async fn replay(
+    keeper: &Keeper,
+    name: &str,
+    origin: Origin,
+    collaboration: Option<CollaborationId>,
+) -> Result<Inner, AppendError> {
+    let mut state = State::new(origin, collaboration);
+    let mut frontier = Frontier::new();
+    let mut snapshot = keeper.db.snapshot().await?;
+    let head = store::head(&mut snapshot, name).await?;
+    let corrupt = |index, reason: String| AppendError::Corrupt { log: name.to_owned(), index, reason };
+    let size = head.as_ref().map_or(0, |h| h.size);
+    while state.size() < size {
+        for entry in store::entries(&mut snapshot, name, state.size(), REPLAY_PAGE).await? {
+            let record = Record::from_bytes(&entry.leaf).map_err(|e| corrupt(entry.index, e.to_string()))?;
+            state.apply(&record).map_err(|e| corrupt(entry.index, e.to_string()))?;
+            frontier.push(leaf_hash(&entry.leaf));
+        }
+    }
+    let checkpoint = match head {
+        None => None,
+        Some(head) if head.root == frontier.root().0 => {
+            Some(head.checkpoint.parse().map_err(|e| corrupt(size, format!("checkpoint: {e}")))?)
+        }
+        Some(_) => return Err(corrupt(size, "the root is not the stored one".to_owned())),
+    };
+    Ok(Inner { state, frontier, checkpoint, stale: false })
+}
