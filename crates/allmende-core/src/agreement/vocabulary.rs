@@ -26,9 +26,9 @@ macro_rules! codes {
         }
 
         impl std::str::FromStr for $name {
-            type Err = UnknownCode;
-            fn from_str(text: &str) -> Result<Self, UnknownCode> {
-                Self::ALL.iter().copied().find(|c| c.code() == text).ok_or_else(|| UnknownCode {
+            type Err = $crate::agreement::vocabulary::UnknownCode;
+            fn from_str(text: &str) -> Result<Self, $crate::agreement::vocabulary::UnknownCode> {
+                Self::ALL.iter().copied().find(|c| c.code() == text).ok_or_else(|| $crate::agreement::vocabulary::UnknownCode {
                     what: stringify!($name),
                     got: text.chars().take(40).collect(),
                     known: Self::ALL.iter().map(|c| c.code()).collect::<Vec<_>>().join(", "),
@@ -120,5 +120,167 @@ codes!(
         Exclude = "exclude",
         /// End the agreement.
         End = "end",
+    }
+);
+
+codes!(
+    /// Where an asset is used.
+    Place {
+        /// On the owner's node; the bytes stay there.
+        Owner = "owner",
+        /// On any member's machine or on the hub.
+        Anywhere = "anywhere",
+    }
+);
+
+codes!(
+    /// A part of a dataset.
+    Part {
+        /// The rows that models learn from.
+        Train = "train",
+        /// The rows that are kept back to evaluate models.
+        HeldOut = "held-out",
+    }
+);
+
+codes!(
+    /// A licence that a result may be released under, by its SPDX identifier.
+    Licence {
+        /// Apache License 2.0.
+        Apache2 = "Apache-2.0",
+        /// MIT License.
+        Mit = "MIT",
+        /// BSD 3-Clause.
+        Bsd3 = "BSD-3-Clause",
+        /// Mozilla Public License 2.0.
+        Mpl2 = "MPL-2.0",
+        /// GNU Affero General Public License 3.0 only.
+        Agpl3 = "AGPL-3.0-only",
+        /// Creative Commons Attribution 4.0.
+        CcBy = "CC-BY-4.0",
+        /// Creative Commons Attribution Share Alike 4.0.
+        CcBySa = "CC-BY-SA-4.0",
+        /// Creative Commons Attribution Non Commercial 4.0.
+        CcByNc = "CC-BY-NC-4.0",
+        /// Creative Commons Attribution Non Commercial Share Alike 4.0.
+        CcByNcSa = "CC-BY-NC-SA-4.0",
+        /// No licence to the public: members only.
+        MembersOnly = "LicenseRef-Members-Only",
+    }
+);
+
+impl Licence {
+    /// Whether anybody may use the result commercially under it.
+    #[must_use]
+    pub const fn allows_commercial_use(self) -> bool {
+        !matches!(self, Self::CcByNc | Self::CcByNcSa | Self::MembersOnly)
+    }
+}
+
+codes!(
+    /// What a `results` clause speaks of.
+    ResultKind {
+        /// A trained model.
+        Model = "model",
+    }
+);
+
+codes!(
+    /// How benefits are shared.
+    BenefitRule {
+        /// By exact Shapley values of the measured coalitions.
+        Shapley = "shapley",
+        /// The same for every party that took part.
+        Equal = "equal",
+        /// By the shares that stand in the clause.
+        Fixed = "fixed",
+    }
+);
+
+codes!(
+    /// What a coalition's worth is counted in.
+    Utility {
+        /// Rows of the held-out sets that its model classifies correctly.
+        Correct = "correct",
+    }
+);
+
+codes!(
+    /// What happens to a value below zero.
+    NegativeRule {
+        /// It counts as zero.
+        Zero = "zero",
+    }
+);
+
+codes!(
+    /// How benefits are shared when every value is zero.
+    AllZeroRule {
+        /// In equal parts.
+        Equal = "equal",
+    }
+);
+
+codes!(
+    /// Who decides.
+    DecidedBy {
+        /// As the collaboration's charter says.
+        Charter = "charter",
+    }
+);
+
+codes!(
+    /// What a party that leaves must leave behind.
+    Keeps {
+        /// Models released before the exit stay usable by the others.
+        ReleasedModels = "released-models",
+        /// Nothing: models that learned from the party's data are no longer used in the collaboration.
+        Nothing = "nothing",
+    }
+);
+
+codes!(
+    /// A party's role in the collaboration or in data protection law.
+    RoleCode {
+        /// Convenes the members and keeps the calendar.
+        Coordinator = "coordinator",
+        /// Decides alone about purposes and means of processing its personal data.
+        Controller = "controller",
+        /// Decides about purposes and means together with the others.
+        JointController = "joint-controller",
+        /// Processes personal data on behalf of a controller.
+        Processor = "processor",
+        /// Provides data and trains on its own node.
+        Trainer = "trainer",
+        /// Evaluates models.
+        Evaluator = "evaluator",
+        /// Takes part without providing data.
+        Observer = "observer",
+    }
+);
+
+codes!(
+    /// Who gives a clause effect.
+    Enforcer {
+        /// The hub refuses what the clause does not allow.
+        Hub = "hub",
+        /// Each member's own node refuses it too.
+        Node = "node",
+        /// Computed from the log and verifiable by every member.
+        Ledger = "ledger",
+        /// Notices, deadlines and evidence; people act on them.
+        Duty = "duty",
+        /// Stands in the record; software does not enforce it.
+        Record = "record",
+    }
+);
+
+codes!(
+    /// A language that terms can be written out in.
+    Language {
+        /// English.
+        En = "en",
+        /// Chinese.
+        Zh = "zh",
     }
 );
