@@ -6,7 +6,7 @@
 
 pub mod check;
 pub mod clause;
-//DIFF
+pub mod diff;
 pub mod draft;
 pub mod explain;
 pub mod kinds;
