@@ -1,5 +1,6 @@
 //! Tests of the terms and of every function that judges by them.
 
+mod comparing;
 mod judging;
 mod parsing;
 
