@@ -76,6 +76,19 @@ pub struct Decision {
     pub missing: Vec<Missing>,
 }
 
+impl std::fmt::Display for Decision {
+    /// The clauses or the reasons, in English and on one line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |items: Vec<String>| items.join("; ");
+        match self.outcome {
+            Outcome::Allow => {
+                write!(f, "allowed by clause {}", list(self.clauses.iter().map(|c| c.clause.to_string()).collect()))
+            }
+            Outcome::Deny => write!(f, "denied: {}", list(self.missing.iter().map(ToString::to_string).collect())),
+        }
+    }
+}
+
 impl Decision {
     /// Whether the request passes.
     #[must_use]

@@ -39,6 +39,16 @@ pub enum Missing {
         /// The actor.
         party: PartyId,
     },
+    /// A party has not joined, has left or was put out.
+    NotBound {
+        /// Who.
+        party: PartyId,
+    },
+    /// The owner took the asset back.
+    TakenBack {
+        /// Which.
+        asset: AssetId,
+    },
     /// A clause forbids it.
     Forbidden {
         /// The clause.
@@ -130,6 +140,8 @@ impl fmt::Display for Missing {
                 write!(f, "the agreement runs from {starts} to {ends}; {at} is outside")
             }
             Self::NotAParty { party, .. } => write!(f, "{party} is not a party of the agreement"),
+            Self::NotBound { party } => write!(f, "{party} is not, or no longer, bound by the agreement"),
+            Self::TakenBack { asset } => write!(f, "its owner took {asset} back"),
             Self::Forbidden { clause, action, data, assets, except } => {
                 write!(f, "clause {clause} forbids to {} {}", en::action(*action), en::targets(data, assets))?;
                 if except.is_empty() { Ok(()) } else { write!(f, ", except {}", en::all(except)) }
@@ -167,6 +179,8 @@ impl Missing {
                 format!("协议期限为 {starts} 至 {ends}，{at} 不在期限内")
             }
             Self::NotAParty { party, .. } => format!("{party} 不是协议的一方"),
+            Self::NotBound { party } => format!("{party} 不受或不再受协议约束"),
+            Self::TakenBack { asset } => format!("{asset} 已被其所有者收回"),
             Self::Forbidden { clause, action, data, assets, except } => {
                 let except =
                     if except.is_empty() { String::new() } else { format!("，但 {} 除外", zh::all(except)) };
