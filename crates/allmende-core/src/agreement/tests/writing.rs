@@ -29,6 +29,10 @@ fn the_contract_names_everything_that_binds() {
     let english = render(&terms, Language::En);
     assert!(english.contains("provided that at least 3 parties take part"));
     assert!(english.contains("No party, the owner included, may let rows of data of the class record"));
+    // "May not change every asset" would forbid less than what the check forbids.
+    let forbid = with_clauses("[[clause]]\nid='1'\nkind='forbid'\naction='write'\nassets=['north/*']\nby=['north']\n");
+    assert!(render(&forbid, Language::En).contains("may not change any asset of north."));
+    assert!(render(&forbid, Language::Zh).contains("不得修改 north 的任何资产。"));
     assert!(render(&terms, Language::Zh).contains("以英文文本为准"));
 }
 
