@@ -104,7 +104,8 @@ const fn class(class: DataClass) -> &'static str {
     }
 }
 
-fn pattern(pattern: &AssetPattern) -> String {
+/// `each` is "every" where something is permitted and "any" where it is forbidden: "not every" would forbid less.
+fn pattern(pattern: &AssetPattern, each: &str) -> String {
     let part = match pattern.part() {
         None => "",
         Some(Part::Train) => "the training part of ",
@@ -112,14 +113,14 @@ fn pattern(pattern: &AssetPattern) -> String {
     };
     match (pattern.owner(), pattern.name()) {
         (Some(owner), Some(name)) => format!("{part}{owner}/{name}"),
-        (Some(owner), None) => format!("{part}every asset of {owner}"),
-        (None, Some(name)) => format!("{part}every asset under these terms that is named “{name}”"),
-        (None, None) => format!("{part}every asset under these terms"),
+        (Some(owner), None) => format!("{part}{each} asset of {owner}"),
+        (None, Some(name)) => format!("{part}{each} asset under these terms that is named “{name}”"),
+        (None, None) => format!("{part}{each} asset under these terms"),
     }
 }
 
 fn patterns(assets: &[AssetPattern]) -> String {
-    all(&assets.iter().map(pattern).collect::<Vec<_>>())
+    all(&assets.iter().map(|p| pattern(p, "every")).collect::<Vec<_>>())
 }
 
 /// What a prohibition speaks of, for one line.
@@ -174,7 +175,7 @@ pub fn clause(rule: &ClauseKind) -> String {
         ClauseKind::Decide(d) => {
             let matters: Vec<_> = d.what.iter().map(|m| matter(*m)).collect();
             format!(
-                "The parties decide together, by the rule of the collaboration's charter, on {}. Whoever's assets, duties, liability or share an amendment would worsen must sign it, whatever the charter says.",
+                "The parties decide together, by the rule of the collaboration's charter, on {}; none of these is done without such a decision. Whoever's assets, duties, liability or share an amendment would worsen must sign it, whatever the charter says.",
                 all(&matters)
             )
         }
@@ -242,10 +243,10 @@ fn forbid(f: &Forbid) -> String {
     let mut target = Vec::new();
     if !f.data.is_empty() {
         let classes: Vec<_> = f.data.iter().map(|c| class(*c)).collect();
-        target.push(format!("data of the class {}, whatever it is called", either(&classes)));
+        target.push(format!("data of the class {}", either(&classes)));
     }
     if !f.assets.is_empty() {
-        target.push(joined(&f.assets.iter().map(pattern).collect::<Vec<_>>(), ", ", " or "));
+        target.push(joined(&f.assets.iter().map(|p| pattern(p, "any")).collect::<Vec<_>>(), ", ", " or "));
     }
     let act = act(f.action, &target.join(" or "));
     let mut text = match &f.by {
@@ -256,6 +257,9 @@ fn forbid(f: &Forbid) -> String {
         }
         By::Parties(parties) => format!("The parties {}, even as owners, may not {act}.", all(parties)),
     };
+    if !f.data.is_empty() {
+        text.push_str(" What the data is called does not matter.");
+    }
     if !f.except.is_empty() {
         text.push_str(&format!(" Excepted: {}.", patterns(&f.except)));
     }
@@ -266,7 +270,7 @@ fn forbid(f: &Forbid) -> String {
 fn benefit(b: &Benefit) -> String {
     let fund = match b.fund {
         0 => "Nothing is set aside for the compensation fund.".to_owned(),
-        percent => format!("{percent} per cent of each benefit go to the compensation fund first."),
+        percent => format!("{percent} per cent of each benefit goes to the compensation fund first."),
     };
     let rule = match b.rule {
         BenefitRule::Shapley => "The rest is shared among the parties that took part in proportion to their Shapley values. The worth of a coalition is the number of rows of the held-out sets that its model classifies correctly; the coalition of nobody is worth 0, a value below zero counts as zero, and if all values are zero the shares are equal.".to_owned(),
@@ -343,7 +347,7 @@ pub fn opening(terms: &Terms) -> String {
             "These terms replace those identified by `{replaces}`. What was lawfully done before stays lawful.\n\n"
         ));
     }
-    text.push_str("A use of another party's asset is permitted only where a clause below permits it; a prohibition prevails over every permission; a party's use of its own assets needs no permission. This text is generated from typed fields, which prevail over it.\n");
+    text.push_str("A use of another party's asset is permitted only where a clause below permits it; a prohibition prevails over every permission; a party's use of its own assets needs no permission. Assets under the collaboration's own name are the parties' joint results. This text is generated from typed fields, which prevail over it.\n");
     if let Some(note) = &terms.note {
         text.push_str(&quoted(note, MARKS));
     }

@@ -25,7 +25,7 @@ pub fn all<T: Display>(items: &[T]) -> String {
 
 /// `1、2或3`.
 pub fn either<T: Display>(items: &[T]) -> String {
-    joined(items, "、", "或")
+    joined(items, "、", " 或 ")
 }
 
 /// The verb, for one line.
@@ -42,6 +42,10 @@ pub const fn action(action: Action) -> &'static str {
         Action::Release => "发布",
         Action::Derive => "衍生使用",
     }
+}
+
+fn named(parties: &[PartyId]) -> String {
+    joined(parties, "、", " 和 ")
 }
 
 fn act(action: Action, target: &str) -> String {
@@ -63,7 +67,7 @@ fn act(action: Action, target: &str) -> String {
 pub fn by(by: &By) -> String {
     match by {
         By::All => "各方".into(),
-        By::Parties(parties) => all(parties),
+        By::Parties(parties) => named(parties),
     }
 }
 
@@ -99,22 +103,30 @@ const fn class(class: DataClass) -> &'static str {
     }
 }
 
-fn pattern(pattern: &AssetPattern) -> String {
+/// `each` is 全部 where something is permitted and 任何 where it is forbidden: 不得…全部 could be read as forbidding less.
+fn pattern(pattern: &AssetPattern, each: &str) -> String {
     let part = match pattern.part() {
         None => "",
         Some(Part::Train) => "的训练部分",
         Some(Part::HeldOut) => "的留出部分",
     };
     match (pattern.owner(), pattern.name()) {
-        (Some(owner), Some(name)) => format!(" {owner}/{name} {part}"),
-        (Some(owner), None) => format!(" {owner} 的全部资产{part}"),
-        (None, Some(name)) => format!("本协议项下所有名为“{name}”的资产{part}"),
-        (None, None) => format!("本协议项下全部资产{part}"),
+        (Some(owner), Some(name)) => format!("{owner}/{name} {part}"),
+        (Some(owner), None) => format!("{owner} 的{each}资产{part}"),
+        (None, Some(name)) => format!("本协议项下名为“{name}”的{each}资产{part}"),
+        (None, None) => format!("本协议项下{each}资产{part}"),
     }
 }
 
-fn patterns(assets: &[AssetPattern]) -> String {
-    all(&assets.iter().map(pattern).collect::<Vec<_>>())
+fn patterns(assets: &[AssetPattern], each: &str, last: &str) -> String {
+    let assets: Vec<_> = assets.iter().map(|p| pattern(p, each).trim().to_owned()).collect();
+    spaced(&joined(&assets, "、", last))
+}
+
+/// A space between Latin letters and Chinese around them.
+fn spaced(text: &str) -> String {
+    let space = |c: Option<char>| if c.is_some_and(|c| c.is_ascii()) { " " } else { "" };
+    format!("{}{text}{}", space(text.chars().next()), space(text.chars().last()))
 }
 
 /// What a prohibition speaks of, for one line.
@@ -172,7 +184,7 @@ pub fn clause(rule: &ClauseKind) -> String {
         ClauseKind::Decide(d) => {
             let matters: Vec<_> = d.what.iter().map(|m| matter(*m)).collect();
             format!(
-                "下列事项由各方按合作章程的规则共同决定：{}。凡修订将使某一方的资产、义务、责任或份额受到不利影响的，无论章程如何规定，均须该方签署。",
+                "下列事项由各方按合作章程的规则共同决定，未经决定不得实施：{}。凡修订将使某一方的资产、义务、责任或份额受到不利影响的，无论章程如何规定，均须该方签署。",
                 joined(&matters, "；", "；")
             )
         }
@@ -199,13 +211,13 @@ pub fn clause(rule: &ClauseKind) -> String {
 fn permit(p: &Permit) -> String {
     let mut text = match &p.by {
         By::All => "各方均可".to_owned(),
-        By::Parties(parties) => format!("{} 可", all(parties)),
+        By::Parties(parties) => format!("{} 可", named(parties)),
     };
     match &p.purpose {
         Some(list) => text.push_str(&format!("为{}之目的，", purposes(list))),
         None => text.push_str("为本协议之目的，"),
     }
-    text.push_str(act(p.action, &patterns(&p.assets)).trim_end());
+    text.push_str(act(p.action, &patterns(&p.assets, "全部", "和")).trim_end());
     text.push_str(match p.place {
         Place::Owner => "；仅限在资产所有者的节点上进行，数据行不得离开该节点",
         Place::Anywhere => "；可在任一方的机器或中心上进行",
@@ -228,20 +240,23 @@ fn forbid(f: &Forbid) -> String {
     let mut target = Vec::new();
     if !f.data.is_empty() {
         let classes: Vec<_> = f.data.iter().map(|c| class(*c)).collect();
-        target.push(format!("{}类数据（不论其名称为何）", either(&classes)));
+        target.push(format!("{}类数据", joined(&classes, "、", "或")));
     }
     if !f.assets.is_empty() {
-        target.push(joined(&f.assets.iter().map(pattern).collect::<Vec<_>>(), "、", "或"));
+        target.push(patterns(&f.assets, "任何", "或"));
     }
     let act = act(f.action, &target.join("或"));
     let act = act.trim_end();
     let mut text = match &f.by {
         By::All if outward => format!("任何一方（包括所有者）均不得{act}。"),
         By::All => format!("除所有者外，任何一方均不得{act}。"),
-        By::Parties(parties) => format!("{}（即使其为所有者）不得{act}。", all(parties)),
+        By::Parties(parties) => format!("{}（即使其为所有者）不得{act}。", named(parties)),
     };
+    if !f.data.is_empty() {
+        text.push_str("数据名称为何，不影响本禁止。");
+    }
     if !f.except.is_empty() {
-        text.push_str(&format!("例外：{}。", patterns(&f.except).trim()));
+        text.push_str(&format!("例外：{}。", patterns(&f.except, "全部", "和").trim()));
     }
     text.push_str("本禁止优先于任何许可。");
     text
@@ -250,7 +265,7 @@ fn forbid(f: &Forbid) -> String {
 fn benefit(b: &Benefit) -> String {
     let fund = match b.fund {
         0 => "不提取补偿基金。".to_owned(),
-        percent => format!("每笔收益先提取百分之{percent}进入补偿基金。"),
+        percent => format!("每笔收益先提取{percent}% 进入补偿基金。"),
     };
     let rule = match b.rule {
         BenefitRule::Shapley => "其余部分由实际参与的各方按沙普利值（Shapley value）的比例分配。组合的价值为其模型在各留出集上正确分类的行数；空组合的价值为 0，负值按零计，全部为零时平均分配。".to_owned(),
@@ -261,7 +276,7 @@ fn benefit(b: &Benefit) -> String {
 }
 
 fn shares(shares: &BTreeMap<PartyId, u32>) -> String {
-    joined(&shares.iter().map(|(party, share)| format!("{party} 百分之{share}")).collect::<Vec<_>>(), "、", "、")
+    joined(&shares.iter().map(|(party, share)| format!("{party} {share}%")).collect::<Vec<_>>(), "、", "、")
 }
 
 const fn matter(matter: Matter) -> &'static str {
@@ -325,7 +340,7 @@ pub fn opening(terms: &Terms) -> String {
     if let Some(replaces) = terms.replaces {
         text.push_str(&format!("本条款取代摘要 `{replaces}` 所标识的条款；此前已合法完成的行为仍然合法。\n\n"));
     }
-    text.push_str("仅在下列条款许可时，方可使用他方资产；禁止优先于任何许可；一方使用自己的资产无须许可。本文本由结构化字段生成，以字段为准。\n");
+    text.push_str("仅在下列条款许可时，方可使用他方资产；禁止优先于任何许可；一方使用自己的资产无须许可。以合作项目名义登记的资产为各方的共同成果。本文本由结构化字段生成，以字段为准。\n");
     if let Some(note) = &terms.note {
         text.push_str(&quoted(note, MARKS));
     }

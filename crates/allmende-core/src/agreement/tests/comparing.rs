@@ -35,7 +35,7 @@ fn whose_assets_become_more_usable_must_sign() {
     // A lower threshold makes every asset in the clause more usable.
     assert_eq!(
         needed(|t| if let ClauseKind::Permit(p) = rule_of(t, "2.1") {
-            p.min_parties = Some(2)
+            p.min_parties = Some(2);
         }),
         ALL
     );
@@ -44,7 +44,7 @@ fn whose_assets_become_more_usable_must_sign() {
     // Joint results belong to all.
     assert_eq!(
         needed(|t| if let ClauseKind::Permit(p) = rule_of(t, "4.1") {
-            p.action = crate::agreement::vocabulary::Action::Write
+            p.action = crate::agreement::vocabulary::Action::Write;
         }),
         ALL
     );
@@ -79,19 +79,19 @@ fn shares_that_fall_must_sign() {
 fn duties_need_everyone() {
     assert_eq!(
         needed(|t| if let ClauseKind::Exit(e) = rule_of(t, "7.1") {
-            e.notice_days = 60
+            e.notice_days = 60;
         }),
         ALL
     );
     assert_eq!(
         needed(|t| if let ClauseKind::Results(r) = rule_of(t, "3.1") {
-            r.licence = Licence::Mit
+            r.licence = Licence::Mit;
         }),
         ALL
     );
     assert_eq!(
         needed(|t| if let ClauseKind::Benefit(b) = rule_of(t, "5.1") {
-            b.fund = 10
+            b.fund = 10;
         }),
         ALL
     );
@@ -122,7 +122,7 @@ fn duties_need_everyone() {
     assert_eq!(needed(|t| t.parties[0].signatory = "rector".into()), ["north"]);
     assert_eq!(
         needed(|t| if let ClauseKind::Role(r) = rule_of(t, "8.1") {
-            r.party = "west".parse().expect("id")
+            r.party = "west".parse().expect("id");
         }),
         ["north", "west"]
     );

@@ -35,6 +35,8 @@ fn judged(request: &Request) -> Decision {
     check(&[&terms()], request)
 }
 
+type Change = fn(&mut Request);
+
 fn texts(decision: &Decision) -> Vec<String> {
     decision.missing.iter().map(ToString::to_string).collect()
 }
@@ -45,12 +47,12 @@ fn permits_need_every_condition() {
     let decision = judged(&good);
     assert_eq!(decision.outcome, Outcome::Allow);
     assert_eq!(decision.clauses[0].clause.as_str(), "2.1");
-    let cases: [(&str, fn(&mut Request)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("clause 2.1: min_parties 3: 2 take part", |r| r.parties = 2),
         ("clause 2.1: purpose commercial is not among research", |r| r.purpose = Purpose::Commercial),
         ("clause 2.1 permits it on the owner's node only", |r| r.place = Place::Anywhere),
         ("the agreement runs from 2026-12-01 to 2027-11-30; 2026-11-14 is outside", |r| {
-            r.at = Timestamp(1_794_700_000_000)
+            r.at = Timestamp(1_794_700_000_000);
         }),
         ("south is not a party of the agreement", |r| r.actor = "south".parse().expect("id")),
     ];

@@ -1,8 +1,11 @@
 //! Tests of the terms and of every function that judges by them.
 
 mod comparing;
+mod corpus;
 mod judging;
+mod linting;
 mod parsing;
+mod writing;
 
 use super::draft::{DraftInputs, DraftParty, template};
 use super::terms::{Terms, TermsText};
