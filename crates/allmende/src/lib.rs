@@ -7,6 +7,7 @@
 //! Architecture invariant: core decides, this shell acts: load, pure decision, one transaction, reply.
 
 pub mod api;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod db;
