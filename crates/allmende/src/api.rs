@@ -153,6 +153,9 @@ pub struct Entries {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
+    /// The node's key: offers name it.
+    #[schema(value_type = String)]
+    pub node: PublicKey,
     /// Entries that the node has mirrored.
     pub size: u64,
     /// Its cosignature line on the checkpoint of exactly `size`, if it has a new one.
