@@ -6,30 +6,10 @@ use allmende_core::digest::Digest;
 use allmende_core::id::{CollaborationId, Label, Origin, PartyId, RunId};
 use allmende_core::ledger::envelope::Envelope;
 use allmende_core::run::plan::Coalition;
-use allmende_core::signature::{PublicKey, Signature};
+use allmende_core::signature::PublicKey;
 use allmende_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-/// `GET /v1/hub`: who this hub is and what it speaks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HubInfo {
-    /// Host-like name; the origin of every log here begins with it.
-    #[schema(value_type = String)]
-    pub name: Origin,
-    /// The key that signs checkpoints and attestations. A client pins it when it joins.
-    #[schema(value_type = String)]
-    pub key: PublicKey,
-    /// SHA-256 of the TLS certificate's public key (SPKI), where TLS is on.
-    #[schema(value_type = Option<String>)]
-    pub tls_pin: Option<Digest>,
-    /// Oldest protocol version spoken.
-    pub protocol_min: u32,
-    /// Newest protocol version spoken.
-    pub protocol_max: u32,
-    /// The program's version.
-    pub version: String,
-}
 
 /// A signed statement on its way to a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,51 +33,6 @@ pub struct Placed {
     pub arrived_at: Timestamp,
     /// The signed checkpoint of a log that holds it.
     pub checkpoint: String,
-}
-
-/// `POST /v1/login`: proof that the caller holds a party's key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Login {
-    /// Who.
-    #[schema(value_type = String)]
-    pub party: PartyId,
-    /// The key, a governance or node key of that party.
-    #[schema(value_type = String)]
-    pub key: PublicKey,
-    /// The hub's key, so that the proof serves nowhere else.
-    #[schema(value_type = String)]
-    pub audience: PublicKey,
-    /// The caller's clock, at most five minutes off.
-    #[schema(value_type = i64)]
-    pub at: Timestamp,
-    /// 16 to 64 random characters, used once.
-    pub nonce: String,
-    /// Over [`Login::message`].
-    #[schema(value_type = String)]
-    pub signature: Signature,
-}
-
-impl Login {
-    /// What is signed.
-    #[must_use]
-    pub fn message(party: &PartyId, audience: &PublicKey, at: Timestamp, nonce: &str) -> Vec<u8> {
-        format!("allmende login v1\n{party}\n{audience}\n{}\n{nonce}\n", at.0).into_bytes()
-    }
-}
-
-/// A token, shown once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Token {
-    /// The secret, for `Authorization: Bearer`.
-    pub token: String,
-    /// By which it can be listed and revoked.
-    pub id: String,
-    /// When it ends, in milliseconds since 1970.
-    #[schema(value_type = i64)]
-    pub expires_at: Timestamp,
-    /// What it may do.
-    pub scope: String,
 }
 
 /// `POST /v1/collaborations`: opens a log and founds a collaboration in it.
@@ -153,6 +88,9 @@ pub struct Entries {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
+    /// The node's key: offers name it.
+    #[schema(value_type = String)]
+    pub node: PublicKey,
     /// Entries that the node has mirrored.
     pub size: u64,
     /// Its cosignature line on the checkpoint of exactly `size`, if it has a new one.

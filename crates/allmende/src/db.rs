@@ -150,7 +150,7 @@ impl Tx {
     /// Makes everything durable, or nothing.
     ///
     /// # Errors
-    /// [`DbError::Sql`]; whether it was committed is then unknown.
+    /// [`DbError`]; whether it was committed is then unknown.
     pub async fn commit(self) -> Result<(), DbError> {
         faults::point("db.before_commit");
         self.inner.commit().await?;
@@ -251,7 +251,14 @@ impl Db {
         Ok(Snapshot { inner: self.readers.begin_with(begin).await? })
     }
 
-    /// Begins a transaction that may write, for a caller that does its own retrying; [`Db::write`] suits the others.
+    /// The attempts of one write; [`transaction!`](crate::transaction) drives them.
+    #[must_use]
+    pub const fn attempts(&self) -> Attempts<'_> {
+        Attempts { db: self, attempt: 0 }
+    }
+
+    /// Begins a transaction that may write, for a caller that does its own retrying; [`transaction!`](crate::transaction)
+    /// suits the others.
     ///
     /// # Errors
     /// [`DbError::Sql`] when no connection becomes free in time.
@@ -262,52 +269,6 @@ impl Db {
             Backend::Postgres => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         };
         Ok(Tx { inner: self.writer.begin_with(begin).await? })
-    }
-
-    /// Runs `work` in one serializable transaction and commits it; an error rolls it back.
-    ///
-    /// When another transaction gets in the way, `work` runs again from the start, so it must have no effect outside
-    /// the transaction. If the connection breaks during the commit, the outcome is unknown to the caller: statements
-    /// are found again by their payload digest.
-    ///
-    /// # Errors
-    /// What `work` returned, or the database's own error.
-    pub async fn write<T, E, F>(&self, mut work: F) -> Result<T, E>
-    where
-        F: AsyncFnMut(&mut Tx) -> Result<T, E>,
-        E: From<DbError> + StdError + 'static,
-    {
-        let mut attempt = 1;
-        loop {
-            let error = match self.try_write(&mut work).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            if attempt == MAX_WRITE_ATTEMPTS || !is_retryable(&error) {
-                return Err(error);
-            }
-            tokio::time::sleep(backoff(attempt)).await;
-            attempt += 1;
-        }
-    }
-
-    async fn try_write<T, E, F>(&self, work: &mut F) -> Result<T, E>
-    where
-        F: AsyncFnMut(&mut Tx) -> Result<T, E>,
-        E: From<DbError> + StdError + 'static,
-    {
-        let mut tx = self.begin().await?;
-        match work(&mut tx).await {
-            Ok(value) => {
-                tx.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                // Waiting for the rollback frees the writer before the next attempt; the first error is what counts.
-                let _ = tx.inner.rollback().await;
-                Err(error)
-            }
-        }
     }
 
     /// Asks the database for a sign of life, from a reader and from the writer.
@@ -324,6 +285,74 @@ impl Db {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// The attempts of one write.
+#[derive(Debug)]
+pub struct Attempts<'a> {
+    db: &'a Db,
+    attempt: u32,
+}
+
+impl Attempts<'_> {
+    /// Begins the next attempt.
+    ///
+    /// # Errors
+    /// [`DbError::Sql`] when no connection becomes free in time.
+    pub async fn begin(&mut self) -> Result<Tx, DbError> {
+        self.attempt += 1;
+        self.db.begin().await
+    }
+
+    /// Commits, or rolls back what failed. Nothing comes back when the work has to be tried again.
+    pub async fn end<T, E>(&mut self, tx: Tx, outcome: Result<T, E>) -> Option<Result<T, E>>
+    where
+        E: From<DbError> + StdError + 'static,
+    {
+        let outcome = match outcome {
+            Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
+            Err(error) => {
+                // Waiting for the rollback frees the writer before the next attempt; the first error is what counts.
+                let _ = tx.inner.rollback().await;
+                Err(error)
+            }
+        };
+        if self.attempt < MAX_WRITE_ATTEMPTS && outcome.as_ref().is_err_and(|error| is_retryable(error)) {
+            tokio::time::sleep(backoff(self.attempt)).await;
+            return None;
+        }
+        Some(outcome)
+    }
+}
+
+/// Runs a block in one serializable transaction and commits it; an error rolls it back.
+///
+/// `transaction!(db, tx => { …; Ok::<_, SomeError>(value) })` gives the block's `Result`; `?` and `return` leave the
+/// block, `tx` is a `&mut Tx`, the error must be `From<DbError>`. When another transaction gets in the way, the block
+/// runs again from the start, so it must have no effect outside the transaction. If the connection breaks during the
+/// commit, the outcome is unknown to the caller: statements are found again by their payload digest.
+///
+/// A macro, because the future of a method that takes an async closure over borrowed values cannot be shown to be `Send`
+/// (rust-lang/rust#110338), and handlers must be.
+#[macro_export]
+macro_rules! transaction {
+    ($db:expr, $tx:ident => $body:block) => {{
+        let mut attempts = $crate::db::Db::attempts(&$db);
+        loop {
+            let mut tx = match attempts.begin().await {
+                Ok(tx) => tx,
+                Err(error) => break Err(error.into()),
+            };
+            let outcome = async {
+                let $tx = &mut tx;
+                $body
+            }
+            .await;
+            if let Some(outcome) = attempts.end(tx, outcome).await {
+                break outcome;
+            }
+        }
+    }};
 }
 
 /// A few milliseconds, growing, with chance so that two writers do not meet again.

@@ -9,6 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::AuthError;
+use crate::blobs::BlobError;
 use crate::db::DbError;
 use crate::ledger::LedgerError;
 
@@ -272,6 +274,37 @@ impl From<LedgerError> for ApiError {
                 LedgerError::Db(inner) => inner.into(),
                 other => Self::internal(other),
             },
+        }
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> Self {
+        let text = error.to_string();
+        match error {
+            BlobError::NotFound { .. } => Self::new(Code::NotFound, text),
+            BlobError::DigestMismatch { .. } => Self::new(Code::DigestMismatch, text).hint("send the bytes again"),
+            BlobError::SizeMismatch { .. } => {
+                Self::new(Code::Unprocessable, text).hint("send exactly the bytes announced")
+            }
+            BlobError::TooLarge { .. } => Self::new(Code::TooLarge, text),
+            BlobError::RangeOutside { .. } => Self::new(Code::RangeNotSatisfiable, text),
+            BlobError::Input(_) => Self::new(Code::BadRequest, "the bytes stopped coming").hint("send them again"),
+            BlobError::StorageFull(_) => storage_full(error),
+            BlobError::Damaged { .. } | BlobError::Store(_) | BlobError::UnknownScheme => Self::internal(error),
+        }
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Db(inner) => inner.into(),
+            AuthError::Randomness => Self::internal(error),
+            AuthError::TooManyTokens { .. } => {
+                Self::new(Code::TooMany, error.to_string()).hint("revoke tokens that are not needed")
+            }
+            AuthError::Refused(why) => Self::new(Code::LoginRefused, why),
         }
     }
 }

@@ -7,11 +7,21 @@
 //! Architecture invariant: core decides, this shell acts: load, pure decision, one transaction, reply.
 
 pub mod api;
-pub mod client;
+pub mod app;
+pub mod auth;
+pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod extract;
 pub mod faults;
+pub mod idempotency;
+pub mod keyfile;
+pub mod metrics;
+pub mod router;
+pub mod server;
+pub mod tls;
 
+pub mod client;
 pub mod ledger;

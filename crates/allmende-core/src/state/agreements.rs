@@ -90,10 +90,12 @@ impl Agreement {
         self.withdrawn.get(party).is_some_and(|&from| from <= at)
     }
 
-    fn is_complete(&self) -> bool {
+    /// Whether all that is needed is there. Whoever was put out since cannot hold up an amendment.
+    fn is_complete(&self, members: &BTreeMap<PartyId, Timestamp>) -> bool {
+        let signed = |party: &PartyId| self.signatures.contains_key(party);
         match self.terms.replaces {
-            None => self.terms.parties.iter().all(|p| self.signatures.contains_key(&p.id)),
-            Some(_) => self.decided && self.consent.iter().all(|p| self.signatures.contains_key(p)),
+            None => self.terms.parties.iter().all(|p| signed(&p.id)),
+            Some(_) => self.decided && self.consent.iter().filter(|p| members.contains_key(p)).all(signed),
         }
     }
 }
@@ -224,7 +226,7 @@ impl State {
     /// Puts offered terms into force once all that is needed is there.
     pub(super) fn bring_into_force(&mut self, digest: Digest, at: Timestamp) {
         let Some(agreement) = self.agreements.get_mut(&digest) else { return };
-        if agreement.status != AgreementStatus::Offered || !agreement.is_complete() {
+        if agreement.status != AgreementStatus::Offered || !agreement.is_complete(&self.members) {
             return;
         }
         agreement.status = AgreementStatus::InForce { since: at };

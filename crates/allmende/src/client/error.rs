@@ -122,7 +122,9 @@ impl ClientError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => problem.hint.as_deref(),
-            Self::OtherHub { .. } => Some("ask the hub's operator; if the key was really replaced, every member must join anew"),
+            Self::OtherHub { .. } => {
+                Some("ask the hub's operator; if the key was really replaced, every member must join anew")
+            }
             Self::Protocol { .. } => Some("use a release that speaks the hub's protocol"),
             _ => None,
         }
@@ -174,7 +176,9 @@ impl ClientError {
 /// Text of a hub as it may be shown: bounded, and without characters that steer a terminal or reorder what is read.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if steers(c) { ' ' } else { c }).take(MAX_TEXT_CHARACTERS).collect()
 }
 

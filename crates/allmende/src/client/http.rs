@@ -6,6 +6,7 @@ use std::time::Duration;
 use allmende_core::digest::{Digest, to_hex};
 use allmende_core::id::{PartyId, RunId};
 use allmende_core::signature::{PublicKey, SecretKey};
+use allmende_core::statement::KeyClass;
 use allmende_core::time::Timestamp;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, Response, Url, header};
@@ -14,9 +15,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use super::error::{ClientError, plain, plain_problem};
-use crate::api::{Login, Token};
+use crate::auth::api::LoginAnswer;
+use crate::auth::{LoginClaim, Scope, Scopes};
 use crate::clock::Clock;
 use crate::error::Problem;
+use crate::tls::{self, Trust};
 
 /// Longest wait for a short answer, in seconds.
 pub const REQUEST_TIMEOUT_S: u64 = 60;
@@ -90,13 +93,25 @@ pub trait Gate: Send + Sync {
     fn left(&self, entry: u64, arrived: bool);
 }
 
-/// Who signs in.
+/// Who signs, statements and sign-ins alike.
 #[derive(Clone)]
-pub struct Identity {
+pub struct Signer {
     /// The party.
     pub party: PartyId,
-    /// A governance or node key of it.
+    /// In which capacity.
+    pub class: KeyClass,
+    /// With which key.
     pub key: Arc<SecretKey>,
+}
+
+impl Signer {
+    /// What a token for this key should be good for: nothing that its class has no use for.
+    fn scopes(&self) -> Scopes {
+        match self.class {
+            KeyClass::Node => Scopes::of(&[Scope::Node]),
+            _ => Scopes::of(&[Scope::Read, Scope::Write]),
+        }
+    }
 }
 
 struct Held {
@@ -109,7 +124,7 @@ pub struct HubClient {
     http: reqwest::Client,
     base: Url,
     hub_key: Option<PublicKey>,
-    identity: Option<Identity>,
+    identity: Option<Signer>,
     gate: Option<Arc<dyn Gate>>,
     clock: Clock,
     attempts: u32,
@@ -163,11 +178,26 @@ impl<'a> Call<'a> {
 }
 
 impl HubClient {
+    /// A client of the hub at `url`: TLS 1.3 as `trust` says, plain HTTP on this machine only, no redirects. With `hub_key`
+    /// the hub is held to that key.
+    ///
+    /// # Errors
+    /// [`ClientError::Build`] or [`ClientError::Url`].
+    pub fn connect(url: &str, trust: &Trust, hub_key: Option<PublicKey>, clock: Clock) -> Result<Self, ClientError> {
+        let http = tls::client(url, trust).map_err(|e| ClientError::Build(e.to_string()))?;
+        Self::new(http, url, hub_key, clock)
+    }
+
     /// A client of the hub at `url` that speaks through `http`. With `hub_key` the hub is held to that key.
     ///
     /// # Errors
     /// [`ClientError::Url`].
-    pub fn new(http: reqwest::Client, url: &str, hub_key: Option<PublicKey>, clock: Clock) -> Result<Self, ClientError> {
+    pub fn new(
+        http: reqwest::Client,
+        url: &str,
+        hub_key: Option<PublicKey>,
+        clock: Clock,
+    ) -> Result<Self, ClientError> {
         let refuse = || ClientError::Url(url.chars().take(200).collect());
         let mut base = Url::parse(url).map_err(|_| refuse())?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !base.username().is_empty() {
@@ -180,7 +210,7 @@ impl HubClient {
 
     /// Signs in as `identity` where a route needs it.
     #[must_use]
-    pub fn signed_in_as(mut self, identity: Identity) -> Self {
+    pub fn signed_in_as(mut self, identity: Signer) -> Self {
         self.identity = Some(identity);
         self
     }
@@ -344,28 +374,36 @@ impl HubClient {
         }
         let token = self.sign_in().await?;
         let now = self.clock.now();
-        let renew_at = token.expires_at.plus_ms(-RENEW_BEFORE_MS).max(now.plus_ms(KEEP_AT_LEAST_MS));
+        let renew_at = Timestamp(token.expires_at).plus_ms(-RENEW_BEFORE_MS).max(now.plus_ms(KEEP_AT_LEAST_MS));
         *held = Some(Held { token: token.token.clone(), renew_at });
         Ok(token.token)
     }
 
-    async fn sign_in(&self) -> Result<Token, ClientError> {
-        let Identity { party, key } = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
-        // The proof names the hub's key; without a pinned one it would serve whoever answers.
+    async fn sign_in(&self) -> Result<LoginAnswer, ClientError> {
+        let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
+        // The claim names the hub's key; without a pinned one it would serve whoever answers.
         let audience = self.hub_key.ok_or(ClientError::NoIdentity)?;
-        let (at, nonce) = (self.clock.now(), nonce()?);
-        let signature = key.sign(&Login::message(party, &audience, at, &nonce));
-        let login = Login { party: party.clone(), key: key.public(), audience, at, nonce, signature };
-        let call = Call { authorized: false, repeatable: false, ..Call::post("/v1/login".to_owned(), Kind::Login, &login)? };
+        let claim = LoginClaim {
+            audience,
+            label: identity.class.code().to_owned(),
+            lifetime_s: 0,
+            nonce: nonce()?,
+            party: identity.party.clone(),
+            scopes: identity.scopes().to_string(),
+            timestamp: self.clock.now(),
+        };
         let what = "POST /v1/login".to_owned();
-        let bytes = read(self.send_once(&call, None).await?, MAX_PROBLEM_BYTES).await?;
         let bad = |reason: &str| ClientError::Answer { what: what.clone(), reason: reason.to_owned() };
-        let token: Token = serde_json::from_slice(&bytes).map_err(|_| bad("no token"))?;
-        let printable = token.token.bytes().all(|b| b.is_ascii_graphic());
-        if token.token.is_empty() || token.token.len() > MAX_TOKEN_BYTES || !printable {
+        let envelope = claim.seal(&identity.key).map_err(|e| bad(&e.to_string()))?;
+        let call = Call::post("/v1/login".to_owned(), Kind::Login, &envelope)?;
+        let call = Call { authorized: false, repeatable: false, ..call };
+        let bytes = read(self.send_once(&call, None).await?, MAX_PROBLEM_BYTES).await?;
+        let answer: LoginAnswer = serde_json::from_slice(&bytes).map_err(|_| bad("no token"))?;
+        let printable = answer.token.bytes().all(|b| b.is_ascii_graphic());
+        if answer.token.is_empty() || answer.token.len() > MAX_TOKEN_BYTES || !printable {
             return Err(bad("a token is printable ASCII"));
         }
-        Ok(token)
+        Ok(answer)
     }
 }
 

@@ -2,22 +2,24 @@
 
 use std::path::Path;
 
-use allmende_core::digest::{Digest, Hasher};
-use allmende_core::id::{AssetId, CollaborationId, PartyId, RunId};
+use allmende_core::digest::{Digest, Hasher, InvalidDigest};
+use allmende_core::id::{AssetId, CollaborationId, InvalidId, Origin, PartyId, RunId};
 use allmende_core::ledger::envelope::Envelope;
 use allmende_core::ledger::proof::MAX_RECEIPT_BYTES;
 use allmende_core::ledger::tile::Tile;
+use allmende_core::signature::PublicKey;
 use allmende_core::statement::PROTOCOL;
 use bytes::Bytes;
 use reqwest::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
-use super::error::ClientError;
+use super::error::{ClientError, plain};
 use super::http::{Call, HubClient, Kind, REQUEST_TIMEOUT_S, TRANSFER_TIMEOUT_S, next_chunk, pause};
 use crate::api::{
-    CollaborationSummary, Entries, Founding, HubInfo, Page, PartyView, Placed, PredictAnswer, PredictRequest, Submission,
+    CollaborationSummary, Entries, Founding, Page, PartyView, Placed, PredictAnswer, PredictRequest, Submission,
     SyncAnswer, SyncRequest, UploadOpening, UploadStanding,
 };
+use crate::router::HubInfo;
 
 /// Largest checkpoint, in bytes.
 const MAX_CHECKPOINT_BYTES: u64 = allmende_core::ledger::checkpoint::MAX_NOTE_BYTES as u64;
@@ -62,21 +64,38 @@ impl LogName {
     }
 }
 
+/// Who a hub says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// The name with which origins of its logs begin.
+    pub name: Origin,
+    /// The key that signs checkpoints and attestations.
+    pub key: PublicKey,
+    /// SHA-256 of its TLS public key, where TLS is on.
+    pub tls_pin: Option<Digest>,
+    /// The program's version.
+    pub version: String,
+}
+
 impl HubClient {
     /// Who the hub is. It is held to the pinned key, if there is one, and must speak our protocol.
     ///
     /// # Errors
     /// [`ClientError::OtherHub`], [`ClientError::Protocol`], or that the request failed.
-    pub async fn hub(&self) -> Result<HubInfo, ClientError> {
+    pub async fn hub(&self) -> Result<Hub, ClientError> {
         let call = Call { authorized: false, ..Call::get("/v1/hub".to_owned()) };
         let info: HubInfo = self.json(call).await?;
-        if let Some(pinned) = self.hub_key().filter(|&pinned| pinned != info.key) {
-            return Err(ClientError::OtherHub { pinned, got: info.key });
+        let bad = |reason: String| ClientError::Answer { what: "GET /v1/hub".to_owned(), reason };
+        let key = info.key.parse().map_err(|_| bad("its key is none".to_owned()))?;
+        if let Some(pinned) = self.hub_key().filter(|&pinned| pinned != key) {
+            return Err(ClientError::OtherHub { pinned, got: key });
         }
         if !(info.protocol_min..=info.protocol_max).contains(&PROTOCOL) {
             return Err(ClientError::Protocol { min: info.protocol_min, max: info.protocol_max, ours: PROTOCOL });
         }
-        Ok(info)
+        let name = info.name.parse().map_err(|e: InvalidId| bad(e.to_string()))?;
+        let tls_pin = info.tls_pin.map(|pin| pin.parse()).transpose().map_err(|e: InvalidDigest| bad(e.to_string()))?;
+        Ok(Hub { name, key, tls_pin, version: plain(&info.version) })
     }
 
     /// Registers a party with its signed `party.registered`.
@@ -187,7 +206,11 @@ impl HubClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn sync(&self, collaboration: &CollaborationId, request: &SyncRequest) -> Result<SyncAnswer, ClientError> {
+    pub async fn sync(
+        &self,
+        collaboration: &CollaborationId,
+        request: &SyncRequest,
+    ) -> Result<SyncAnswer, ClientError> {
         let kind = if request.cosignature.is_some() { Kind::Cosignature } else { Kind::Request };
         let call = Call::post(format!("/v1/collaborations/{collaboration}/sync"), kind, request)?;
         // Not repeated here: by the time of a second attempt the cosignature would be old.
@@ -228,7 +251,11 @@ impl HubClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn upload_standing(&self, collaboration: &CollaborationId, id: &str) -> Result<UploadStanding, ClientError> {
+    pub async fn upload_standing(
+        &self,
+        collaboration: &CollaborationId,
+        id: &str,
+    ) -> Result<UploadStanding, ClientError> {
         self.json(Call::get(format!("/v1/collaborations/{collaboration}/uploads/{}", segment(id)?))).await
     }
 
@@ -267,7 +294,12 @@ impl HubClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn put_asset(&self, collaboration: &CollaborationId, asset: &AssetId, bytes: Bytes) -> Result<(), ClientError> {
+    pub async fn put_asset(
+        &self,
+        collaboration: &CollaborationId,
+        asset: &AssetId,
+        bytes: Bytes,
+    ) -> Result<(), ClientError> {
         let path = asset_path(collaboration, asset);
         self.open(Call::put(path, Kind::OpenData, bytes)).await.map(drop)
     }
@@ -356,7 +388,8 @@ impl HubClient {
         if !matches!(&answer, Err(e) if e.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16())) {
             let mut response = answer?;
             let resumed = response.status() == StatusCode::PARTIAL_CONTENT && from_byte > 0;
-            let options = tokio::fs::OpenOptions::new().create(true).write(true).truncate(!resumed).append(false).clone();
+            let options =
+                tokio::fs::OpenOptions::new().create(true).write(true).truncate(!resumed).append(false).clone();
             let mut file = options.open(staged).await.map_err(io)?;
             let mut have = if resumed { from_byte } else { 0 };
             file.set_len(have).await.map_err(io)?;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use allmende_core::ledger::checkpoint::{CheckpointError, MAX_NOTE_BYTES, SignedCheckpoint};
 use allmende_core::ledger::merkle::Hash;
-use allmende_core::ledger::tile::{Tile, TileError, TileKind, changed_tiles, decode_bundle, encode_bundle, encode_tile};
+use allmende_core::ledger::tile::{
+    Tile, TileError, TileKind, changed_tiles, decode_bundle, encode_bundle, encode_tile,
+};
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -74,7 +76,8 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: dir.into(), source };
         make_folder(dir).map_err(io)?;
-        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(io)?;
+        let lock =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.into(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.into() }),
@@ -136,7 +139,8 @@ impl Store {
             let items = tile.items();
             let bytes = match tile.kind {
                 TileKind::Hashes { level } => {
-                    let hashes = levels.get(usize::from(level)).and_then(|l| l.get(items.start as usize..items.end as usize));
+                    let hashes =
+                        levels.get(usize::from(level)).and_then(|l| l.get(items.start as usize..items.end as usize));
                     encode_tile(hashes.unwrap_or(&[])).map_err(wrong)?
                 }
                 TileKind::Entries => {

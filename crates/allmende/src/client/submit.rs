@@ -3,15 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allmende_core::digest::Digest;
-use allmende_core::id::{CollaborationId, Origin, PartyId, RunId};
+use allmende_core::id::{CollaborationId, Origin, RunId};
 use allmende_core::ledger::envelope::Envelope;
-use allmende_core::signature::SecretKey;
 use allmende_core::state::State;
-use allmende_core::statement::{Body, Header, KeyClass, Scope, Signer as By, Statement, StatementError, row};
+use allmende_core::statement::{Body, Header, Scope, Signer as By, Statement, StatementError, row};
 use allmende_core::time::Timestamp;
 
 use super::error::ClientError;
-use super::http::{HubClient, Kind};
+use super::http::{HubClient, Kind, Signer};
 use super::mirror::{Mirror, MirrorError};
 use super::routes::LogName;
 use crate::api::{Founding, Placed};
@@ -77,17 +76,6 @@ impl SubmitError {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Client(error) if error.is_passing())
     }
-}
-
-/// Who signs.
-#[derive(Clone)]
-pub struct Signer {
-    /// The party.
-    pub party: PartyId,
-    /// In which capacity.
-    pub class: KeyClass,
-    /// With which key.
-    pub key: Arc<SecretKey>,
 }
 
 /// Which way a statement takes.
@@ -330,7 +318,12 @@ const fn kind_of(body: &Body) -> (Kind, Option<&RunId>) {
 
 /// The agreement that a statement of this kind is made under, where it needs one: the one given, that of its run's plan,
 /// or the only one in force.
-fn agreement_for(state: &State, body: &Body, given: Option<Digest>, now: Timestamp) -> Result<Option<Digest>, SubmitError> {
+fn agreement_for(
+    state: &State,
+    body: &Body,
+    given: Option<Digest>,
+    now: Timestamp,
+) -> Result<Option<Digest>, SubmitError> {
     let needed = row(body.kind()).is_some_and(|row| row.scope == Scope::Agreement);
     if !needed || given.is_some() {
         return Ok(given.filter(|_| needed));

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ClientError;
-use super::http::pause;
-use super::submit::{RemoteLog, Route, Signer, SubmitError};
+use super::http::{Signer, pause};
+use super::submit::{RemoteLog, Route, SubmitError};
 use crate::api::{Placed, UploadOpening, UploadStanding};
 
 /// Largest part that a hub may ask for, in bytes.

@@ -5,6 +5,7 @@ use allmende_core::time::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Backend, Db, DbError, DbOptions, is_unique_violation};
+use crate::transaction;
 
 /// One change of the tables. Once released it never changes; its digest is kept beside it.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,8 @@ impl Db {
     /// # Errors
     /// [`DbError::Newer`], [`DbError::ChangedMigration`], or a statement's failure.
     pub async fn migrate(&self, migrations: &[Migration], now: Timestamp) -> Result<(), DbError> {
-        let created = self.write(async |tx| Ok(sqlx::query(CREATE).execute(&mut **tx).await?)).await;
+        let created: Result<_, DbError> =
+            transaction!(*self, tx => { Ok(sqlx::query(CREATE).execute(&mut **tx).await?) });
         match created {
             Ok(_) => {}
             // PostgreSQL lets two sessions race for the name in spite of IF NOT EXISTS; the loser finds the table there.
@@ -49,7 +51,7 @@ impl Db {
         }
         let known = migrations.last().map_or(0, |m| m.version);
         for migration in migrations {
-            self.write(async |tx| {
+            transaction!(*self, tx => {
                 if self.backend() == Backend::Postgres {
                     sqlx::raw_sql("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE").execute(&mut **tx).await?;
                 }
@@ -81,9 +83,8 @@ impl Db {
                 .execute(&mut **tx)
                 .await?;
                 tracing::info!(version = migration.version, name = migration.name, "database migrated");
-                Ok(())
-            })
-            .await?;
+                Ok::<_, DbError>(())
+            })?;
         }
         Ok(())
     }

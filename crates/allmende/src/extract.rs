@@ -1,0 +1,112 @@
+//! Parts of a request as handlers receive them, refused with problem+json instead of axum's plain text.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::{ApiError, Code};
+
+/// A JSON body of a request (limited to `max_body_bytes`, `application/json` only), or of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(
+    /// The value.
+    pub T,
+);
+
+/// The raw bytes of a request's body, limited to `max_body_bytes`.
+#[derive(Debug, Clone)]
+pub struct Body(
+    /// The bytes.
+    pub Bytes,
+);
+
+/// The query of the URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<T>(
+    /// The value.
+    pub T,
+);
+
+/// The parameters of the path.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<T>(
+    /// The value.
+    pub T,
+);
+
+async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    let max_bytes = app.config.max_body_bytes;
+    let too_large = || ApiError::new(Code::TooLarge, format!("the body is larger than max_body_bytes = {max_bytes}"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > max_bytes) {
+        return Err(too_large());
+    }
+    let mut pieces = request.into_body().into_data_stream();
+    let mut body = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|e| ApiError::new(Code::BadRequest, format!("the body broke off: {e}")))?;
+        if (body.len() + piece.len()) as u64 > max_bytes {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return false };
+    let (media_type, parameter) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
+    media_type.trim().eq_ignore_ascii_case("application/json") && parameter.trim().eq_ignore_ascii_case("charset=utf-8")
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            let error = ApiError::new(Code::UnsupportedMediaType, "the body is not declared as JSON");
+            return Err(error.hint("send 'Content-Type: application/json'"));
+        }
+        let body = read(request, app).await?;
+        // serde_json's messages quote the client's own input and our field names, nothing else.
+        serde_json::from_slice(&body).map(Self).map_err(|e| ApiError::new(Code::BadRequest, format!("the body: {e}")))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl FromRequest<App> for Body {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        read(request, app).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match axum::extract::Query::from_request_parts(parts, app).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match axum::extract::Path::from_request_parts(parts, app).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
+        }
+    }
+}

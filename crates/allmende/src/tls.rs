@@ -1,0 +1,240 @@
+//! TLS 1.3 for hub and clients. A client that joined pins the hub's public key, so no authority has to be trusted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allmende_core::digest::Digest;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, version};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, TlsMode};
+use crate::keyfile::{KeyFileError, load_or_create};
+
+/// How long a client waits for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file of ours failed.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// A file of the operator holds no usable certificate or key.
+    #[error("{path}: {message}")]
+    Pem {
+        /// The file.
+        path: String,
+        /// Why.
+        message: String,
+    },
+    /// No certificate could be made.
+    #[error("certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// rustls refused.
+    #[error("TLS: {0}")]
+    Rustls(#[from] Error),
+    /// The client could not be built.
+    #[error("HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Not a URL of a hub.
+    #[error("{0:?} is no hub: write https://host:port, or http:// on this machine")]
+    Url(String),
+    /// Plain HTTP to another machine.
+    #[error("plain http:// is for this machine only: tokens would travel in clear")]
+    Plain,
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// Makes ring the process's provider, for libraries that ask for the default. Later calls do nothing.
+pub fn install_provider() {
+    // An error means that one is installed already.
+    let _ = ring::default_provider().install_default();
+}
+
+/// The pin of a certificate: the SHA-256 of its public key's SPKI. It stays when the certificate is renewed.
+///
+/// # Errors
+/// [`TlsError::Rustls`] when it is no certificate.
+pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<Digest, TlsError> {
+    Ok(spki_digest(certificate)?)
+}
+
+fn spki_digest(certificate: &CertificateDer<'_>) -> Result<Digest, Error> {
+    Ok(Digest::of(&ParsedCertificate::try_from(certificate)?.subject_public_key_info()))
+}
+
+/// What the hub shows to clients.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// For the acceptor.
+    pub config: Arc<ServerConfig>,
+    /// For clients to pin.
+    pub pin: Digest,
+}
+
+/// Sets up the hub's side, or nothing when TLS is off.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn server(config: &Config) -> Result<Option<ServerTls>, TlsError> {
+    let (chain, key) = match config.tls_mode() {
+        TlsMode::Off => return Ok(None),
+        TlsMode::Files => from_files(&config.tls_cert_path, &config.tls_key_path)?,
+        TlsMode::SelfSigned | TlsMode::Auto => self_signed(&config.data_dir, &config.name)?,
+    };
+    let first = chain.first().ok_or_else(|| pem(&config.tls_cert_path, "no certificate"))?;
+    let pin = pin_of(first)?;
+    let mut tls = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(ServerTls { config: Arc::new(tls), pin }))
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn pem(path: &Path, message: impl ToString) -> TlsError {
+    TlsError::Pem { path: path.display().to_string(), message: message.to_string() }
+}
+
+fn from_files(cert_path: &Path, key_path: &Path) -> Result<Identity, TlsError> {
+    let chain = CertificateDer::pem_file_iter(cert_path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| pem(cert_path, e))?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|e| pem(key_path, e))?;
+    Ok((chain, key))
+}
+
+/// The key in `data_dir/tls.key` and a certificate for it in `data_dir/tls.crt`, both made when missing.
+fn self_signed(data_dir: &Path, name: &str) -> Result<Identity, TlsError> {
+    let (key_path, cert_path) = (data_dir.join("tls.key"), data_dir.join("tls.crt"));
+    let fresh = rcgen::KeyPair::generate()?;
+    let key_pem = load_or_create(&key_path, || Ok(Zeroizing::new(fresh.serialize_pem())))?;
+    let key = rcgen::KeyPair::from_pem(&key_pem)?;
+    // The hub's name may carry a port or path-like parts that no certificate takes; clients pin the key anyway.
+    let host = name.split(':').next().unwrap_or(name).to_owned();
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !names.contains(&host) {
+        names.push(host);
+    }
+    let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
+    let cert_pem = load_or_create(&cert_path, || Ok(Zeroizing::new(certificate.pem())))?;
+    let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|e| pem(&cert_path, e))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| pem(&key_path, e))?;
+    Ok((vec![certificate], key))
+}
+
+/// Accepts exactly one public key, whatever certificate carries it, and checks that the server holds it.
+#[derive(Debug)]
+struct Pinned {
+    pin: Digest,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if spki_digest(end_entity)? == self.pin {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Whom a client trusts to be the hub.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Exactly this key.
+    Pin(Digest),
+    /// A private authority, as PEM.
+    Authority(Vec<u8>),
+    /// The authorities of the operating system.
+    System,
+}
+
+/// An HTTP client for the hub at `url`: TLS 1.3, no redirects; plain HTTP to this machine only.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
+    install_provider();
+    let parsed = reqwest::Url::parse(url).map_err(|_| TlsError::Url(url.to_owned()))?;
+    let builder =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+    match parsed.scheme() {
+        "http" if !is_loopback(&parsed) => Err(TlsError::Plain),
+        // A proxy would see the token in clear.
+        "http" => Ok(builder.no_proxy().build()?),
+        "https" => {
+            let tls = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
+            let builder = builder.https_only(true);
+            Ok(match trust {
+                Trust::System => builder.build()?,
+                Trust::Pin(pin) => {
+                    let verifier = Arc::new(Pinned { pin: *pin, provider: provider() });
+                    let tls = tls.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+                    builder.tls_backend_preconfigured(tls).build()?
+                }
+                Trust::Authority(text) => {
+                    let mut roots = rustls::RootCertStore::empty();
+                    for certificate in CertificateDer::pem_slice_iter(text) {
+                        roots.add(certificate.map_err(|e| pem(Path::new("authority"), e))?)?;
+                    }
+                    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+                        .build()
+                        .map_err(|e| pem(Path::new("authority"), e))?;
+                    builder
+                        .tls_backend_preconfigured(tls.with_webpki_verifier(verifier).with_no_client_auth())
+                        .build()?
+                }
+            })
+        }
+        _ => Err(TlsError::Url(url.to_owned())),
+    }
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+}
