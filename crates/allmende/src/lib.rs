@@ -23,5 +23,6 @@ pub mod router;
 pub mod server;
 pub mod tls;
 
+pub mod agent;
 pub mod client;
 pub mod ledger;
