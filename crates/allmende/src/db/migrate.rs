@@ -19,8 +19,10 @@ pub struct Migration {
 }
 
 /// All migrations in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") },
+    Migration { version: 2, name: "projections", sql: include_str!("../../migrations/0002_projections.sql") },
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
