@@ -17,6 +17,7 @@ pub mod extract;
 pub mod faults;
 pub mod idempotency;
 pub mod keyfile;
+pub mod logs;
 pub mod metrics;
 pub mod router;
 pub mod server;

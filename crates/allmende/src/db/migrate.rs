@@ -58,15 +58,16 @@ impl Db {
                 let applied = sqlx::query("SELECT version, checksum FROM schema_migrations ORDER BY version")
                     .fetch_all(&mut **tx)
                     .await?;
+                let applied = applied
+                    .iter()
+                    .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                    .collect::<Result<Vec<(i64, String)>, DbError>>()?;
+                if let Some(&(found, _)) = applied.last().filter(|(version, _)| *version > known) {
+                    return Err(DbError::Newer { found, known });
+                }
                 let checksum = Digest::of(migration.sql.as_bytes()).to_string();
-                for row in &applied {
-                    let (version, kept): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-                    if version > known {
-                        return Err(DbError::Newer { found: version, known });
-                    }
-                    if version == migration.version {
-                        return if kept == checksum { Ok(()) } else { Err(DbError::ChangedMigration { version }) };
-                    }
+                if let Some((version, kept)) = applied.into_iter().find(|(version, _)| *version == migration.version) {
+                    return if kept == checksum { Ok(()) } else { Err(DbError::ChangedMigration { version }) };
                 }
                 let blob = match self.backend() {
                     Backend::Sqlite => "BLOB",
