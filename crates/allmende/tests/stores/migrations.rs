@@ -59,7 +59,7 @@ crate::on_both! {
             let options = store.options.clone();
             tokio::spawn(async move { Db::open(&options, NOW).await.map(drop) })
         };
-        for opened in (0..4).map(|_| open()).collect::<Vec<_>>() {
+        for opened in (0..8).map(|_| open()).collect::<Vec<_>>() {
             opened.await.unwrap().unwrap();
         }
     }
