@@ -18,6 +18,7 @@ pub mod extract;
 pub mod faults;
 pub mod idempotency;
 pub mod keyfile;
+pub mod logs;
 pub mod metrics;
 pub mod projection;
 pub mod router;
