@@ -244,7 +244,7 @@ impl Db {
         Attempts { db: self, attempt: 0 }
     }
 
-    /// Asks the database for a sign of life, from a reader and from the writer.
+    /// Asks the database for a sign of life by reading; whether its disk is full shows only when something is written.
     ///
     /// # Errors
     /// [`DbError`].
