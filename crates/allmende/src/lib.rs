@@ -26,6 +26,7 @@ pub mod server;
 pub mod tls;
 
 pub mod asset;
+pub mod client;
 pub mod collaboration;
 pub mod ledger;
 pub mod node;
