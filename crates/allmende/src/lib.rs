@@ -24,3 +24,7 @@ pub mod server;
 pub mod tls;
 
 pub mod ledger;
+
+pub mod client;
+
+pub mod cli;
