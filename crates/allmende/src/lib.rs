@@ -22,5 +22,6 @@ pub mod metrics;
 pub mod router;
 pub mod server;
 pub mod tls;
+pub mod view;
 
 pub mod ledger;
