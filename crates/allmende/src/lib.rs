@@ -25,3 +25,4 @@ pub mod tls;
 pub mod view;
 
 pub mod ledger;
+pub mod verify;
