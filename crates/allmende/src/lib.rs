@@ -24,6 +24,7 @@ pub mod projection;
 pub mod router;
 pub mod server;
 pub mod tls;
+pub mod view;
 
 pub mod asset;
 pub mod collaboration;
@@ -33,6 +34,8 @@ pub mod party;
 pub mod run;
 
 pub mod hub;
+
+pub mod verify;
 
 pub mod client;
 
