@@ -26,11 +26,14 @@ pub mod server;
 pub mod tls;
 
 pub mod asset;
+pub mod cli;
 pub mod client;
 pub mod collaboration;
 pub mod ledger;
 pub mod node;
 pub mod party;
 pub mod run;
+pub mod verify;
+pub mod view;
 
 pub mod hub;

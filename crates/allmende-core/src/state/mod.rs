@@ -325,6 +325,12 @@ impl State {
         &self.runs
     }
 
+    /// The payouts posted, each with its run; the amounts stand in the accounts.
+    #[must_use]
+    pub const fn payouts(&self) -> &BTreeMap<Label, RunId> {
+        &self.payouts
+    }
+
     /// The accounts.
     #[must_use]
     pub const fn accounts(&self) -> &Accounts {
