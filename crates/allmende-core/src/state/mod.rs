@@ -295,6 +295,12 @@ impl State {
         &self.members
     }
 
+    /// Parties that a decision let in and that have not joined yet.
+    #[must_use]
+    pub const fn admitted(&self) -> &BTreeSet<PartyId> {
+        &self.admitted
+    }
+
     /// All terms ever proposed.
     #[must_use]
     pub const fn agreements(&self) -> &BTreeMap<Digest, Agreement> {
