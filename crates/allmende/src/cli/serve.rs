@@ -7,8 +7,6 @@ use tokio::net::TcpListener;
 use super::config::SettingsArgs;
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use crate::app::App;
-use crate::auth::NoKeys;
 use crate::config::LogFormat;
 
 /// Run a hub until it is told to stop.
@@ -43,7 +41,7 @@ impl Serve {
         logging(config.log_format, &config.log_filter)?;
         let stop = crate::server::stop_signal().map_err(Failure::internal)?;
         let (data_dir, listen) = (config.data_dir.clone(), config.listen);
-        let app = App::start(config, context.clock().clone(), NoKeys).await.map_err(|e| {
+        let app = crate::hub::open(config, context.clock().clone()).await.map_err(|e| {
             Failure::new(Exit::Failure, format!("the hub cannot start: {e}"))
                 .next(format!("look into {}, or choose another --data-dir", data_dir.display()))
         })?;
