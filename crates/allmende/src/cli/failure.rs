@@ -3,8 +3,12 @@
 use allmende_core::state::Refusal;
 use serde::Serialize;
 
+use crate::client::error::ClientError;
 use crate::client::home::HomeError;
 use crate::client::home::sealed::SealedError;
+use crate::client::mirror::MirrorError;
+use crate::client::store::StoreError;
+use crate::client::submit::SubmitError;
 use crate::config::ConfigError;
 use crate::keyfile::KeyFileError;
 
@@ -173,6 +177,90 @@ impl From<KeyFileError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::usage(error.to_string()).code("config").next("see 'allmende config show' for all settings")
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            // What cannot be reached, and what answers but is not our hub.
+            ClientError::Connection { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::OtherHub { .. }
+            | ClientError::Protocol { .. } => Exit::Unreachable,
+            ClientError::Url(_) | ClientError::Build(_) | ClientError::Name(_) | ClientError::NoIdentity => Exit::Usage,
+            ClientError::Problem(problem) => match problem.status {
+                403 => Exit::Refused,
+                400 | 404 | 422 => Exit::Usage,
+                _ => Exit::Failure,
+            },
+            _ => Exit::Failure,
+        };
+        let (mut code, mut what) = (error.code().to_owned(), error.to_string());
+        // The hub puts the code of a rule in front of what the rule says.
+        if let ClientError::Problem(_) = &error
+            && let Some((rule, rest)) = what.split_once(": ")
+            && rule.contains('.')
+            && rule.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'-'))
+        {
+            (code, what) = (rule.to_owned(), rest.to_owned());
+        }
+        let mut failure = Self::new(exit, what).code(code).clauses(error.clauses().iter().cloned());
+        failure.next = match (&error, error.hint()) {
+            (_, Some(hint)) => Some(hint.to_owned()),
+            (ClientError::Connection { .. } | ClientError::Timeout { .. }, None) => {
+                Some("check that the hub runs and that this machine reaches it, then try again".to_owned())
+            }
+            (ClientError::Build(_) | ClientError::Url(_), None) => {
+                Some("check the hub's URL and TLS pin with its operator".to_owned())
+            }
+            (ClientError::Problem(problem), None) if problem.status == 401 => {
+                Some("check the clock of this machine, and that the key was not revoked".to_owned())
+            }
+            _ => None,
+        };
+        failure
+    }
+}
+
+impl From<MirrorError> for Failure {
+    fn from(error: MirrorError) -> Self {
+        match error {
+            MirrorError::Alarm(alarm) => Self::new(Exit::Wrong, alarm.to_string())
+                .code(alarm.code())
+                .because("The log was compared with your own verified copy; both checkpoints are kept as evidence.")
+                .next("stop your node with 'allmende node stop', and show the evidence to the other members"),
+            MirrorError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::InUse { .. } => Self::internal(error).code("mirror.in-use").next("wait for the other command to end"),
+            StoreError::Io { .. } => Self::internal(error).code("mirror.folder"),
+            _ => Self::new(Exit::Wrong, error.to_string())
+                .code("mirror.altered")
+                .next("somebody or something changed your copy of the log; move it away to fetch it anew"),
+        }
+    }
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Self {
+        let code = error.code().to_owned();
+        match error {
+            SubmitError::Client(error) => error.into(),
+            SubmitError::Mirror(error) => error.into(),
+            SubmitError::NoAgreement => Self::new(Exit::Refused, error.to_string())
+                .code(code)
+                .next("every party must sign first: see 'allmende agreement list'"),
+            SubmitError::NotPlaced { .. } | SubmitError::Withheld(_) => Self::new(Exit::Wrong, error.to_string())
+                .code(code)
+                .next("tell the other members: the hub does not show everybody the same log"),
+            error => Self::internal(error).code(code),
+        }
     }
 }
 

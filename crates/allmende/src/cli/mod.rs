@@ -13,16 +13,24 @@ use std::process::ExitCode;
 use allmende_core::id::CollaborationId;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
+pub mod agreement;
+pub mod agreement_diff;
+pub mod agreement_draft;
+pub mod collaboration;
 pub mod config;
 pub mod context;
+pub mod decision;
 pub mod failure;
 pub mod init;
+pub mod join;
 pub mod key;
+pub mod member;
 pub mod output;
 pub mod passphrase;
 pub mod reference;
 pub mod serve;
 pub mod table;
+pub mod words;
 
 use context::Context;
 use failure::{Exit, Failure};
@@ -73,11 +81,22 @@ pub enum Command {
     Serve(serve::Serve),
     /// Make an organization's folder and keys
     Init(init::Init),
+    /// Join a hub: pin its keys, register the organization
+    Join(join::Join),
     /// Show who this folder belongs to
     Whoami(init::Whoami),
     /// Look at and replace keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Found, join and look at collaborations
+    #[command(subcommand)]
+    Collaboration(collaboration::Collaboration),
+    /// Put matters to the members, and vote
+    #[command(subcommand)]
+    Decision(decision::Decision),
+    /// Draft, propose, sign and read terms
+    #[command(subcommand)]
+    Agreement(agreement::Agreement),
     /// Look at the hub's settings
     #[command(subcommand)]
     Config(config::Config),
@@ -93,6 +112,10 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(context).await,
             Self::Init(command) => command.run(context),
+            Self::Join(command) => command.run(context).await,
+            Self::Collaboration(command) => command.run(context).await,
+            Self::Decision(command) => command.run(context).await,
+            Self::Agreement(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,
             Self::Config(command) => command.run(context),
