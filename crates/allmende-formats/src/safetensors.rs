@@ -395,4 +395,5 @@ pub fn write_f32(tensors: &[(String, Vec<usize>)], values: &[f32]) -> Result<Vec
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

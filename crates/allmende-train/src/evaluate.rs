@@ -24,6 +24,12 @@ pub enum EvaluateError {
     /// The rows cannot be normalized.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// The numbers of a row are too large for the model.
+    #[error("row {row} has no probabilities: its numbers overflow in the model")]
+    Overflow {
+        /// The row, from 0.
+        row: usize,
+    },
 }
 
 /// How right a model is on a table.
@@ -71,7 +77,12 @@ pub fn predict(
     let model = Model::load(spec, model).map_err(TrainError::from)?;
     let mut features = rows.to_vec();
     normalize(&mut features, spec.widths()[0] as usize, normalization)?;
-    Ok(log_probabilities(&model, &features)?.into_iter().map(f32::exp).collect())
+    let probabilities: Vec<f32> = log_probabilities(&model, &features)?.into_iter().map(f32::exp).collect();
+    let classes = spec.widths().last().copied().unwrap_or(1).max(1) as usize;
+    match probabilities.iter().position(|p| p.is_nan()) {
+        Some(i) => Err(EvaluateError::Overflow { row: i / classes }),
+        None => Ok(probabilities),
+    }
 }
 
 /// Evaluates a model on a table that is already normalized. Of equally probable classes the smallest counts.
@@ -84,8 +95,11 @@ pub fn evaluate(spec: &ModelSpec, model: &[u8], table: &Table) -> Result<Evaluat
     let widths = spec.widths();
     let classes = widths[widths.len() - 1];
     let limit = u64::from(MAX_CONFUSION_CLASSES);
-    let mut confusion = Confusion::new(classes)
-        .map_err(|_| TrainError::Limit { what: "classes to evaluate", limit, found: u64::from(classes) })?;
+    let mut confusion = Confusion::new(classes).map_err(|_| TrainError::Limit {
+        what: "classes to evaluate",
+        limit,
+        found: u64::from(classes),
+    })?;
     let mut loss_micros = 0_u64;
     let all = log_probabilities(&model, &table.features)?;
     for (row, &truth) in all.chunks_exact(classes as usize).zip(&table.labels) {
@@ -96,8 +110,9 @@ pub fn evaluate(spec: &ModelSpec, model: &[u8], table: &Table) -> Result<Evaluat
             }
         }
         confusion.count(truth, best as u32);
-        // A NaN becomes the largest loss: `max` and `min` pass the number that is one.
-        let micros = (-1e6 * f64::from(row[truth as usize])).max(0.0).min(MAX_ROW_LOSS_MICROS);
+        let micros = -1e6 * f64::from(row[truth as usize]);
+        // A NaN is as wrong as can be; without this it would count as no loss at all.
+        let micros = if micros.is_nan() { MAX_ROW_LOSS_MICROS } else { micros.clamp(0.0, MAX_ROW_LOSS_MICROS) };
         loss_micros = loss_micros.saturating_add(micros.round() as u64);
     }
     Ok(Evaluation { confusion, loss_micros })

@@ -19,7 +19,9 @@ pub struct Confusion {
 
 /// Two matrices cannot be added, or a matrix is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a confusion matrix of {classes} classes (1 to {MAX_CONFUSION_CLASSES}) has {classes} × {classes} counts, not {counts}")]
+#[error(
+    "a confusion matrix of {classes} classes (1 to {MAX_CONFUSION_CLASSES}) has {classes} × {classes} counts, not {counts}"
+)]
 pub struct InvalidConfusion {
     /// Number of classes.
     pub classes: u32,
@@ -170,6 +172,7 @@ pub fn merge_small(confusion: &Confusion, threshold: u64) -> PublishedConfusion 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

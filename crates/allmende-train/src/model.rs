@@ -260,6 +260,7 @@ impl std::fmt::Display for Summary {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -293,7 +294,10 @@ mod tests {
         check(&good[..good.len() - 1], "the payload has");
         check(&[&good[..], &[0; 4]].concat(), "the payload has");
         check(b"", "ends inside its header");
-        check(&initial_model(&ModelSpec::Linear { inputs: 4, classes: 2 }, Seed(7)).unwrap(), "layers.0.bias has shape");
+        check(
+            &initial_model(&ModelSpec::Linear { inputs: 4, classes: 2 }, Seed(7)).unwrap(),
+            "layers.0.bias has shape",
+        );
         let other = ModelSpec::Mlp { inputs: 4, hidden: vec![3, 2], classes: 2 };
         check(&initial_model(&other, Seed(7)).unwrap(), "layers.2.bias does not belong to the model");
         let mut bad = good.clone();

@@ -89,6 +89,7 @@ impl Stepper {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::network::{device, matrix, values};

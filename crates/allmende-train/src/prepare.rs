@@ -246,6 +246,7 @@ pub fn decimal(value: f64, digits: usize) -> Option<Decimal> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -266,7 +267,10 @@ mod tests {
         let (kept, report) = deduplicate(&table(&[(a, 0), (b, 1), (a, 0), (a, 1), (a, 1), (b, 1)]));
         assert_eq!(kept.file_rows, [2, 3, 5]);
         let texts: Vec<String> = report.repeats.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["row 4 repeats row 2: removed", "row 6 repeats row 5: removed", "row 7 repeats row 3: removed"]);
+        assert_eq!(
+            texts,
+            ["row 4 repeats row 2: removed", "row 6 repeats row 5: removed", "row 7 repeats row 3: removed"]
+        );
         let texts: Vec<String> = report.conflicts.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["row 5 has the features of row 2 but label 1 instead of 0: both kept"]);
     }

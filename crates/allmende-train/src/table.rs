@@ -271,7 +271,9 @@ fn read_text(source: impl BufRead, classes: u32) -> Result<Table, TableError> {
             let fail = |rule: String| TableError::Cell { row, column: names[i].clone(), text: shorten(&text), rule };
             if i == label_at {
                 let class = text.parse::<u32>().ok().filter(|&class| class < classes);
-                table.labels.push(class.ok_or_else(|| fail(format!("is not a class: a whole number below {classes}")))?);
+                table
+                    .labels
+                    .push(class.ok_or_else(|| fail(format!("is not a class: a whole number below {classes}")))?);
             } else {
                 let value = text.parse::<f32>().map_err(|_| fail("is not a number".into()))?;
                 if !value.is_finite() {
@@ -281,7 +283,8 @@ fn read_text(source: impl BufRead, classes: u32) -> Result<Table, TableError> {
                 table.features.push(if value == 0.0 { 0.0 } else { value });
             }
         }
-        let row = u32::try_from(row).map_err(|_| TableError::Limit { row, what: "lines", limit: u64::from(u32::MAX) })?;
+        let row =
+            u32::try_from(row).map_err(|_| TableError::Limit { row, what: "lines", limit: u64::from(u32::MAX) })?;
         table.file_rows.push(row);
     }
     if table.rows() == 0 { Err(TableError::Empty) } else { Ok(table) }
@@ -308,7 +311,10 @@ fn header(line: &[u8]) -> Result<Vec<String>, TableError> {
             return fail(i, &format!("a name has 1 to {MAX_COLUMN_NAME_BYTES} bytes and no control characters"));
         }
         if name.parse::<f64>().is_ok() {
-            return fail(i, &format!("{name:?} is a number, not a name: the first row must hold the names of the columns"));
+            return fail(
+                i,
+                &format!("{name:?} is a number, not a name: the first row must hold the names of the columns"),
+            );
         }
         if !seen.insert(name.to_owned()) {
             return fail(i, &format!("{name:?} appears twice"));
@@ -330,6 +336,7 @@ fn shorten(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::io::Write;
@@ -352,7 +359,8 @@ mod tests {
         assert_eq!(read("label,x\n1,5\n").unwrap().labels, [1], "the column named label");
         assert_eq!(read("x,y\n5,1\n").unwrap().label, "y", "else the last one");
         let schema = serde_json::to_string(&table.schema(3)).unwrap();
-        let expected = r#"{"features":[{"name":"a","type":"number"},{"name":"b","type":"number"}],"label":"label","classes":3}"#;
+        let expected =
+            r#"{"features":[{"name":"a","type":"number"},{"name":"b","type":"number"}],"label":"label","classes":3}"#;
         assert_eq!(schema, expected);
     }
 
@@ -367,12 +375,17 @@ mod tests {
         check("a,label\n1,1.0\n", r#"row 2, column label: "1.0" is not a class: a whole number below 3"#);
         check("a,label\n1\n", "row 2 has 1 cells, the header has 2");
         check("a,a\n", r#"header, column 2: "a" appears twice"#);
-        check("1,2\n", r#"header, column 1: "1" is a number, not a name: the first row must hold the names of the columns"#);
+        check(
+            "1,2\n",
+            r#"header, column 1: "1" is a number, not a name: the first row must hold the names of the columns"#,
+        );
         check("a\n", "header, column 1: a table has at least one feature and a label");
         check("a,b\n", "the table has no rows");
         check("", "the table has no rows");
         let long = format!("a,label\n{},0\n", "1".repeat(2 << 20));
-        assert!(read(&long).unwrap_err().to_string().contains("row 2: the table has more than 1048576 bytes in one line"));
+        assert!(
+            read(&long).unwrap_err().to_string().contains("row 2: the table has more than 1048576 bytes in one line")
+        );
         let wide = vec!["x"; MAX_COLUMNS + 1].join(",");
         assert!(read(&wide).unwrap_err().to_string().contains("at most 65536 columns"));
     }
@@ -382,7 +395,7 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         gz.write_all(b"a,label\n").unwrap();
         for _ in 0..64 {
-            gz.write_all(&[b'1'; 1 << 16]).unwrap();
+            gz.write_all(&vec![b'1'; 1 << 16]).unwrap();
         }
         let error = Table::read(gz.finish().unwrap().as_slice(), 3).unwrap_err();
         assert!(error.to_string().contains("bytes in one line"), "{error}");

@@ -1,12 +1,12 @@
 //! What every handler shares.
 
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use allmende_core::signature::SecretKey;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::auth::KeyDirectory;
 use crate::blobs::{BlobError, Blobs};
@@ -14,8 +14,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
 use crate::keyfile::{KeyFileError, private_dir, signing_key};
-use crate::ledger::{LedgerError, store};
+use crate::ledger::bell::Bells;
+use crate::ledger::log::{Consequence, Keeper};
+use crate::ledger::{AppendError, LedgerError, Logs, store};
 use crate::metrics::Metrics;
+use crate::projection::project;
+use crate::run::conductor::Conducted;
 use crate::tls::{self, ServerTls, TlsError};
 
 /// Why the hub does not start.
@@ -27,6 +31,9 @@ pub enum StartError {
     /// The log.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A log does not replay.
+    #[error(transparent)]
+    Append(#[from] AppendError),
     /// The store of bytes.
     #[error(transparent)]
     Blobs(#[from] BlobError),
@@ -54,7 +61,7 @@ pub struct Inner {
     pub clock: Clock,
     /// Signs checkpoints, offers and attestations. Kept in `data_dir/hub.key` (64 hexadecimal digits, mode 0600), made
     /// at the first start; back it up apart from the data.
-    pub hub_key: SecretKey,
+    pub hub_key: Arc<SecretKey>,
     /// Who may sign in.
     pub keys: Box<dyn KeyDirectory>,
     /// TLS, unless off.
@@ -65,7 +72,14 @@ pub struct Inner {
     pub parts_in_flight: Semaphore,
     /// Cancelled when the hub begins to stop; long polls then answer at once.
     pub closing: CancellationToken,
-    sizes: Mutex<HashMap<String, watch::Sender<u64>>>,
+    /// Rings when a log's cosignatures change.
+    pub witnessed: Bells,
+    /// The logs.
+    pub logs: Logs,
+    /// The logs that a task conducts.
+    pub conducted: Conducted,
+    /// Long work in the background, awaited when the hub stops.
+    pub tasks: TaskTracker,
 }
 
 impl Deref for App {
@@ -80,10 +94,15 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
-    pub async fn start(config: Config, clock: Clock, keys: impl KeyDirectory) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        keys: impl KeyDirectory,
+        consequence: Consequence,
+    ) -> Result<Self, StartError> {
         tls::install_provider();
         private_dir(&config.data_dir)?;
-        let hub_key = signing_key(&config.data_dir.join("hub.key"))?;
+        let hub_key = Arc::new(signing_key(&config.data_dir.join("hub.key"))?);
         let tls = tls::server(&config)?;
         let blobs = Blobs::open(&config.blob_store())?;
         let options = DbOptions {
@@ -96,6 +115,8 @@ impl App {
         if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
             clock.raise(latest);
         }
+        let keeper = Keeper { db: db.clone(), clock: clock.clone(), key: Arc::clone(&hub_key), consequence, project };
+        let logs = Logs::new(keeper, config.name.clone());
         let permits = usize::try_from(config.max_parts_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             db,
@@ -107,33 +128,11 @@ impl App {
             metrics: Metrics::default(),
             parts_in_flight: Semaphore::new(permits),
             closing: CancellationToken::new(),
-            sizes: Mutex::default(),
+            witnessed: Bells::default(),
+            logs,
+            conducted: Conducted::default(),
+            tasks: TaskTracker::new(),
             config,
         })))
-    }
-
-    fn sizes(&self) -> std::sync::MutexGuard<'_, HashMap<String, watch::Sender<u64>>> {
-        // The map is whole after every statement, so a panic elsewhere does no harm.
-        self.0.sizes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Tells those who wait that `log` has grown to `size`. Call after the commit; it is a hint, the database decides.
-    pub fn notify(&self, log: &str, size: u64) {
-        let mut sizes = self.sizes();
-        if let Some(sender) = sizes.get(log) {
-            sender.send_if_modified(|known| size > std::mem::replace(known, size.max(*known)));
-            if sender.is_closed() {
-                sizes.remove(log);
-            }
-        }
-    }
-
-    /// Waits for `log` to grow: subscribe, read the database, then await `changed()`. Other processes of the same hub
-    /// append without a hint, so re-read after the wait too.
-    #[must_use]
-    pub fn watch(&self, log: &str) -> watch::Receiver<u64> {
-        let mut sizes = self.sizes();
-        sizes.retain(|name, sender| name == log || !sender.is_closed());
-        sizes.entry(log.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 }

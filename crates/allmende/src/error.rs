@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthError;
 use crate::blobs::BlobError;
+use allmende_core::state::Refusal;
+
 use crate::db::DbError;
-use crate::ledger::LedgerError;
+use crate::ledger::read::ReadError;
+use crate::ledger::{AppendError, LedgerError};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $status:literal $code:literal $title:literal;)+) => {
@@ -305,6 +308,50 @@ impl From<AuthError> for ApiError {
                 Self::new(Code::TooMany, error.to_string()).hint("revoke tokens that are not needed")
             }
             AuthError::Refused(why) => Self::new(Code::LoginRefused, why),
+        }
+    }
+}
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused(refusal) => refusal.into(),
+            AppendError::Ledger(inner) => inner.into(),
+            AppendError::Encoding(detail) => Self::new(Code::InvalidStatement, detail),
+            AppendError::Aborted => Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1),
+            corrupt @ AppendError::Corrupt { .. } => Self::internal(corrupt),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    /// The refusal's own code stands in front of the detail: programs may match on it.
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Malformed { .. } => Code::InvalidStatement,
+            Refusal::Sequence { .. } | Refusal::Previous {} => Code::Conflict,
+            _ => Code::Forbidden,
+        };
+        let clauses = match &refusal {
+            Refusal::Denied { decision } => decision.clauses.iter().map(|c| c.clause.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let error = Self::new(code, format!("{}: {refusal}", refusal.code())).clauses(clauses);
+        match refusal.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing { .. } => Self::not_found(error),
+            ReadError::Tile(error) => Self::new(Code::BadRequest, error.to_string()),
+            ReadError::Append(error) => error.into(),
+            ReadError::Ledger(error) => error.into(),
+            damaged @ (ReadError::Merkle(_) | ReadError::Damaged(_)) => Self::internal(damaged),
         }
     }
 }

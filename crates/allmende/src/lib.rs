@@ -18,11 +18,23 @@ pub mod extract;
 pub mod faults;
 pub mod idempotency;
 pub mod keyfile;
+pub mod logs;
 pub mod metrics;
+pub mod projection;
 pub mod router;
 pub mod server;
 pub mod tls;
 
 pub mod agent;
+pub mod asset;
+pub mod cli;
 pub mod client;
+pub mod collaboration;
 pub mod ledger;
+pub mod node;
+pub mod party;
+pub mod run;
+pub mod verify;
+pub mod view;
+
+pub mod hub;

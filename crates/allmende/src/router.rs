@@ -20,6 +20,7 @@ use crate::auth::{self, Caller, Scope};
 use crate::error::{ApiError, Code, Problem, REQUEST_ID};
 use crate::extract::Json;
 use crate::metrics::Counter;
+use crate::{asset, collaboration, node, party, run};
 
 /// Oldest protocol between hub and clients that this program speaks.
 pub const PROTOCOL_MIN: u32 = 1;
@@ -57,8 +58,13 @@ fn all() -> Routes {
             .routes(routes!(get_health))
             .routes(routes!(get_hub))
             .routes(routes!(get_metrics))
-            .merge(auth::api::routes()),
-        transfers: OpenApiRouter::new(),
+            .merge(auth::api::routes())
+            .merge(party::api::routes())
+            .merge(collaboration::api::routes())
+            .merge(node::api::routes())
+            .merge(run::upload::routes())
+            .merge(run::predict::routes()),
+        transfers: OpenApiRouter::new().merge(asset::api::transfers()).merge(run::api::transfers()),
     }
 }
 

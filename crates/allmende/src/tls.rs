@@ -104,15 +104,15 @@ pub fn server(config: &Config) -> Result<Option<ServerTls>, TlsError> {
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn pem(path: &Path, message: impl ToString) -> TlsError {
+fn pem(path: &Path, message: &(impl ToString + ?Sized)) -> TlsError {
     TlsError::Pem { path: path.display().to_string(), message: message.to_string() }
 }
 
 fn from_files(cert_path: &Path, key_path: &Path) -> Result<Identity, TlsError> {
     let chain = CertificateDer::pem_file_iter(cert_path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| pem(cert_path, e))?;
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|e| pem(key_path, e))?;
+        .map_err(|e| pem(cert_path, &e))?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|e| pem(key_path, &e))?;
     Ok((chain, key))
 }
 
@@ -130,8 +130,8 @@ fn self_signed(data_dir: &Path, name: &str) -> Result<Identity, TlsError> {
     }
     let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
     let cert_pem = load_or_create(&cert_path, || Ok(Zeroizing::new(certificate.pem())))?;
-    let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|e| pem(&cert_path, e))?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| pem(&key_path, e))?;
+    let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|e| pem(&cert_path, &e))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| pem(&key_path, &e))?;
     Ok((vec![certificate], key))
 }
 
@@ -209,7 +209,7 @@ pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
             let tls = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
             let builder = builder.https_only(true);
             Ok(match trust {
-                Trust::System => builder.build()?,
+                Trust::System => builder.tls_version_min(reqwest::tls::Version::TLS_1_3).build()?,
                 Trust::Pin(pin) => {
                     let verifier = Arc::new(Pinned { pin: *pin, provider: provider() });
                     let tls = tls.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
@@ -218,11 +218,11 @@ pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
                 Trust::Authority(text) => {
                     let mut roots = rustls::RootCertStore::empty();
                     for certificate in CertificateDer::pem_slice_iter(text) {
-                        roots.add(certificate.map_err(|e| pem(Path::new("authority"), e))?)?;
+                        roots.add(certificate.map_err(|e| pem(Path::new("authority"), &e))?)?;
                     }
                     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
                         .build()
-                        .map_err(|e| pem(Path::new("authority"), e))?;
+                        .map_err(|e| pem(Path::new("authority"), &e))?;
                     builder
                         .tls_backend_preconfigured(tls.with_webpki_verifier(verifier).with_no_client_auth())
                         .build()?

@@ -279,4 +279,5 @@ fn encode(values: &[f32]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -199,6 +199,19 @@ pub enum Task {
     },
 }
 
+/// Size of the log that makes `task` due: a node that has seen as much can judge it.
+#[must_use]
+pub fn due_at(run: &Run, task: &Task) -> u64 {
+    let known = |coalition: Coalition, round: u32| {
+        run.track(coalition).and_then(|t| t.known_at.get(round as usize)).copied().unwrap_or(u64::MAX)
+    };
+    match task {
+        Task::Answer => run.approved_at,
+        Task::Train { coalition, round, .. } => known(*coalition, round.saturating_sub(1)),
+        Task::Evaluate { coalition, round, .. } => known(*coalition, *round),
+    }
+}
+
 /// What `run` asks of `party`'s node `node`: its answer first, then training, the whole coalition first, then evaluation.
 #[must_use]
 pub fn tasks(run: &Run, party: &PartyId, node: &PublicKey) -> Vec<Task> {

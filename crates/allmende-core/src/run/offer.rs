@@ -58,7 +58,7 @@ pub struct Offer {
     pub node: PublicKey,
     /// What is asked.
     pub work: Work,
-    /// Size of the log at which the hub computed it: the node must have replayed at least as much.
+    /// Size of the log that made the work due: the node must have replayed at least as much.
     pub log_size: u64,
     /// When it was made, by the hub's clock.
     pub issued_at: Timestamp,

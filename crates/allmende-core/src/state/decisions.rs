@@ -148,8 +148,10 @@ impl State {
         let passed = outcome == Outcome::Passed;
         match subject {
             Subject::Run { run, .. } => {
+                let size = self.size + 1;
                 if let Some(run) = self.runs.get_mut(run).filter(|run| run.status == Status::Proposed) {
                     run.status = if passed { Status::Approved } else { Status::Rejected };
+                    run.approved_at = size;
                     run.changed_at = at;
                 }
             }

@@ -27,13 +27,19 @@ impl State {
         if self.members.contains_key(party) {
             return Err(Refusal::MemberExists { party: party.clone() });
         }
-        let invited = charter.invited.contains(party) && !self.excluded.contains(party);
-        if !invited && !self.admitted.contains(party) {
+        if !self.may_join(party) {
             return Err(Refusal::NotInvited { party: party.clone() });
         }
         self.admitted.remove(party);
         self.members.insert(party.clone(), context.at);
         Ok(())
+    }
+
+    /// Whether `party` is invited or admitted and has not joined yet.
+    #[must_use]
+    pub fn may_join(&self, party: &PartyId) -> bool {
+        let invited = self.charter.as_ref().is_some_and(|c| c.invited.contains(party)) && !self.excluded.contains(party);
+        (invited || self.admitted.contains(party)) && !self.members.contains_key(party)
     }
 
     pub(super) fn require_member(&self, party: &PartyId) -> Checked {

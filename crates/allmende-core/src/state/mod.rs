@@ -295,6 +295,12 @@ impl State {
         &self.members
     }
 
+    /// Parties that a decision let in and that have not joined yet.
+    #[must_use]
+    pub const fn admitted(&self) -> &BTreeSet<PartyId> {
+        &self.admitted
+    }
+
     /// All terms ever proposed.
     #[must_use]
     pub const fn agreements(&self) -> &BTreeMap<Digest, Agreement> {
@@ -317,6 +323,12 @@ impl State {
     #[must_use]
     pub const fn runs(&self) -> &BTreeMap<RunId, runs::Run> {
         &self.runs
+    }
+
+    /// The payouts posted, each with its run; the amounts stand in the accounts.
+    #[must_use]
+    pub const fn payouts(&self) -> &BTreeMap<Label, RunId> {
+        &self.payouts
     }
 
     /// The accounts.

@@ -81,10 +81,10 @@ impl<const SCOPE: u8> FromRequestParts<App> for RequireScope<SCOPE> {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = <Caller as FromRequestParts<App>>::from_request_parts(parts, app).await?;
-        for scope in Scope::ALL.into_iter().filter(|&s| s as u8 == SCOPE) {
-            caller.require(scope)?;
-            return Ok(Self(caller));
-        }
-        Err(ApiError::new(Code::Internal, "a handler asks for a scope that does not exist"))
+        let Some(scope) = Scope::ALL.into_iter().find(|&s| s as u8 == SCOPE) else {
+            return Err(ApiError::new(Code::Internal, "a handler asks for a scope that does not exist"));
+        };
+        caller.require(scope)?;
+        Ok(Self(caller))
     }
 }

@@ -108,7 +108,7 @@ impl Signer {
     /// What a token for this key should be good for: nothing that its class has no use for.
     fn scopes(&self) -> Scopes {
         match self.class {
-            KeyClass::Node => Scopes::of(&[Scope::Node]),
+            KeyClass::Node => Scopes::of(&[Scope::Read, Scope::Node]),
             _ => Scopes::of(&[Scope::Read, Scope::Write]),
         }
     }

@@ -9,6 +9,7 @@
 //! passes the [`http::Gate`] first, where there is one.
 
 pub mod error;
+pub mod home;
 pub mod http;
 pub mod mirror;
 pub mod routes;

@@ -112,7 +112,7 @@ impl HubClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn party(&self, party: &PartyId) -> Result<PartyView, ClientError> {
-        self.json(Call { authorized: false, ..Call::get(format!("/v1/parties/{party}")) }).await
+        self.json(Call::get(format!("/v1/parties/{party}"))).await
     }
 
     /// Sends a signed statement about the signer's keys. Its signature is all the authority it needs.

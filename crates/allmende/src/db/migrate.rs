@@ -4,7 +4,7 @@ use allmende_core::digest::Digest;
 use allmende_core::time::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Backend, Db, DbError, DbOptions, is_unique_violation};
+use super::{Backend, Db, DbError, DbOptions};
 use crate::transaction;
 
 /// One change of the tables. Once released it never changes; its digest is kept beside it.
@@ -19,8 +19,10 @@ pub struct Migration {
 }
 
 /// All migrations in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") },
+    Migration { version: 2, name: "projections", sql: include_str!("../../migrations/0002_projections.sql") },
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
@@ -41,32 +43,34 @@ impl Db {
     /// # Errors
     /// [`DbError::Newer`], [`DbError::ChangedMigration`], or a statement's failure.
     pub async fn migrate(&self, migrations: &[Migration], now: Timestamp) -> Result<(), DbError> {
-        let created: Result<_, DbError> =
-            transaction!(*self, tx => { Ok(sqlx::query(CREATE).execute(&mut **tx).await?) });
-        match created {
-            Ok(_) => {}
-            // PostgreSQL lets two sessions race for the name in spite of IF NOT EXISTS; the loser finds the table there.
-            Err(error) if is_unique_violation(&error) => {}
-            Err(error) => return Err(error),
-        }
+        transaction!(*self, tx => {
+            if self.backend() == Backend::Postgres {
+                // In spite of IF NOT EXISTS, PostgreSQL lets sessions that create the same table race and fail.
+                sqlx::raw_sql("DO $$ BEGIN PERFORM pg_advisory_xact_lock(8440); END $$").execute(&mut **tx).await?;
+            }
+            sqlx::query(CREATE).execute(&mut **tx).await?;
+            Ok::<_, DbError>(())
+        })?;
         let known = migrations.last().map_or(0, |m| m.version);
         for migration in migrations {
             transaction!(*self, tx => {
                 if self.backend() == Backend::Postgres {
+                    // The first statement, because it takes no snapshot: what others applied meanwhile is seen below.
                     sqlx::raw_sql("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE").execute(&mut **tx).await?;
                 }
                 let applied = sqlx::query("SELECT version, checksum FROM schema_migrations ORDER BY version")
                     .fetch_all(&mut **tx)
                     .await?;
+                let applied = applied
+                    .iter()
+                    .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                    .collect::<Result<Vec<(i64, String)>, DbError>>()?;
+                if let Some(&(found, _)) = applied.last().filter(|(version, _)| *version > known) {
+                    return Err(DbError::Newer { found, known });
+                }
                 let checksum = Digest::of(migration.sql.as_bytes()).to_string();
-                for row in &applied {
-                    let (version, kept): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-                    if version > known {
-                        return Err(DbError::Newer { found: version, known });
-                    }
-                    if version == migration.version {
-                        return if kept == checksum { Ok(()) } else { Err(DbError::ChangedMigration { version }) };
-                    }
+                if let Some((version, kept)) = applied.into_iter().find(|(version, _)| *version == migration.version) {
+                    return if kept == checksum { Ok(()) } else { Err(DbError::ChangedMigration { version }) };
                 }
                 let blob = match self.backend() {
                     Backend::Sqlite => "BLOB",

@@ -80,6 +80,8 @@ pub struct Track {
     pub coalition: Coalition,
     /// The model before the first round and after each.
     pub models: Vec<Digest>,
+    /// Size of the log with which each of the models came to stand in it.
+    pub known_at: Vec<u64>,
     /// State of the outer optimizer, if it has one.
     pub velocity: Option<Digest>,
     /// When the current round began.
@@ -171,6 +173,8 @@ pub struct Run {
     pub clauses: Vec<ClauseId>,
     /// Whether the hub recorded the check.
     pub checked: bool,
+    /// Size of the log with which the members' approval came to stand in it.
+    pub approved_at: u64,
     /// What nodes said, by slot.
     pub answers: BTreeMap<u32, Answer>,
     /// Slots that missed a deadline and have not been heard of since.

@@ -115,6 +115,7 @@ impl State {
             return Err(Refusal::WrongResult { what: "the outer state", expected: "as the plan's outer step needs".into() });
         }
         let whole = body.coalition == run.whole();
+        let size = self.size + 1;
         let run = self.run_mut(&body.run)?;
         run.changed_at = context.at;
         if whole {
@@ -123,6 +124,7 @@ impl State {
         }
         if let Some(track) = run.tracks.iter_mut().find(|t| t.coalition == body.coalition) {
             track.models.push(body.model);
+            track.known_at.push(size);
             track.velocity = body.velocity;
             track.opened_at = context.at;
             track.updates.clear();

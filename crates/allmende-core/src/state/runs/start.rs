@@ -91,6 +91,7 @@ impl State {
             plan_digest: body.plan.digest(),
             clauses: clause_ids(&decision),
             checked: false,
+            approved_at: 0,
             answers: BTreeMap::new(),
             absent: BTreeSet::new(),
             tracks: Vec::new(),
@@ -166,6 +167,7 @@ impl State {
         if run.present().count() < run.plan.min_parties as usize {
             return Err(Refusal::TooEarly { detail: "fewer nodes accepted than the plan's minimum" });
         }
+        let size = self.size + 1;
         let run = self.run_mut(&body.run)?;
         run.status = Status::Started;
         run.changed_at = context.at;
@@ -176,6 +178,7 @@ impl State {
             .map(|coalition| Track {
                 coalition,
                 models: vec![run.plan.base_model],
+                known_at: vec![size],
                 velocity: None,
                 opened_at: context.at,
                 updates: BTreeMap::new(),

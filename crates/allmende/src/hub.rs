@@ -1,0 +1,38 @@
+//! The hub as a whole: the one place that knows all nouns and puts them together.
+
+use std::time::Duration;
+
+use crate::app::{App, StartError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::{party, run};
+
+/// How often unfinished uploads are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Opens a hub and takes up whatever was under way.
+///
+/// # Errors
+/// [`StartError`] says what is in the way.
+pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
+    let app = App::start(config, clock, party::Directory, run::consequence).await?;
+    app.logs.registry().await?;
+    party::reconcile(&app).await?;
+    run::conduct_all(&app).await?;
+    app.tasks.spawn(sweep(app.clone()));
+    Ok(app)
+}
+
+async fn sweep(app: App) {
+    while !app.closing.is_cancelled() {
+        match run::upload::sweep(&app).await {
+            Ok(0) => {}
+            Ok(swept) => tracing::info!(swept, "uploads that were never sealed are gone"),
+            Err(error) => tracing::warn!(%error, "uploads were not swept"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = app.closing.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Members' nodes as the hub sees them: they call, mirror the log, cosign it and fetch their work.
+
+pub mod api;

@@ -1,0 +1,100 @@
+//! What was acknowledged survives an abort at every fault point, and what was not is whole or absent.
+
+use std::path::Path;
+use std::process::Command;
+
+use allmende::blobs::Blobs;
+use allmende::db::{Db, DbOptions};
+use allmende::ledger::store::{self, Head, NewEntry};
+use allmende::{faults, keyfile, transaction};
+use allmende_core::digest::Digest;
+
+use super::NOW;
+
+const CHILD: &str = "ALLMENDE_TEST_CRASH";
+const STEPS: u64 = 4;
+
+fn options(dir: &Path) -> DbOptions {
+    DbOptions { url: format!("sqlite://{}/hub.db", dir.display()), connections: 2, busy_timeout_ms: 1000 }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// Acknowledges each step in a file of its own, after it was done.
+async fn work(dir: &Path) {
+    keyfile::signing_key(&dir.join("hub.key")).unwrap();
+    std::fs::write(dir.join("key-ack"), "").unwrap();
+    let blobs = Blobs::open(dir.join("blobs").to_str().unwrap()).unwrap();
+    let db = Db::open(&options(dir), NOW).await.unwrap();
+    for step in 0..STEPS {
+        let payload = format!("payload {step}");
+        blobs.put_bytes(payload.clone().into()).await.unwrap();
+        std::fs::write(dir.join(format!("blob-ack-{step}")), "").unwrap();
+        let (digest, hash) = (Digest::of(payload.as_bytes()), [step as u8; 32]);
+        let entry = NewEntry {
+            leaf: payload.as_bytes(),
+            leaf_hash: &hash,
+            payload_digest: &digest,
+            kind: "test",
+            signer: "x",
+            arrived_at: NOW,
+        };
+        let head = Head {
+            origin: "localhost/a".to_owned(),
+            size: step + 1,
+            root: hash,
+            frontier: Vec::new(),
+            checkpoint: String::new(),
+            arrived_at: NOW,
+        };
+        transaction!(db, tx => { store::append(tx, "a", step, &[entry], &head).await }).unwrap();
+        std::fs::write(dir.join(format!("append-ack-{step}")), "").unwrap();
+    }
+}
+
+async fn judge(dir: &Path, point: &str) {
+    if dir.join("key-ack").exists() {
+        assert!(dir.join("hub.key").exists(), "{point}");
+    }
+    keyfile::signing_key(&dir.join("hub.key")).unwrap();
+    let blobs = Blobs::open(dir.join("blobs").to_str().unwrap()).unwrap();
+    let db = Db::open(&options(dir), NOW).await.unwrap();
+    let mut read = db.snapshot().await.unwrap();
+    let size = store::head(&mut read, "a").await.unwrap().map_or(0, |h| h.size);
+    let entries = store::entries(&mut read, "a", 0, 100).await.unwrap();
+    assert_eq!(entries.len() as u64, size, "{point}: head and entries agree");
+    for step in 0..STEPS {
+        let payload = format!("payload {step}");
+        let digest = Digest::of(payload.as_bytes());
+        if dir.join(format!("append-ack-{step}")).exists() {
+            assert_eq!(entries[step as usize].leaf, payload.as_bytes(), "{point}");
+        }
+        if dir.join(format!("blob-ack-{step}")).exists() {
+            assert_eq!(blobs.size(&digest).await.unwrap(), payload.len() as u64, "{point}");
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_at_any_fault_point() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return block_on(work(Path::new(&dir)));
+    }
+    for point in faults::POINTS {
+        for nth in [1, 3] {
+            let dir = tempfile::tempdir().unwrap();
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "stores::crash::nothing_acknowledged_is_lost_at_any_fault_point"])
+                .env(CHILD, dir.path())
+                .env("ALLMENDE_FAULT", format!("{point}:{nth}"))
+                .output()
+                .unwrap();
+            // A key is made once, so its points are passed once.
+            let dies = nth == 1 || !point.starts_with("key.");
+            assert_eq!(output.status.success(), !dies, "{point}:{nth}: {}", String::from_utf8_lossy(&output.stderr));
+            block_on(judge(dir.path(), point));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Transactions and idempotency keys.
+
+use allmende::db::DbError;
+use allmende::error::{ApiError, Code};
+use allmende::idempotency::{self, Answer, Idempotent};
+use allmende::transaction;
+use allmende_core::digest::Digest;
+use axum::http::{HeaderMap, HeaderValue};
+use sqlx::Row as _;
+
+use super::NOW;
+
+crate::on_both! {
+    async fn read_then_write_loses_no_update(store) {
+        let db = store.open().await;
+        let made: Result<_, DbError> = transaction!(db, tx => {
+            sqlx::raw_sql("CREATE TABLE counter (n BIGINT NOT NULL); INSERT INTO counter VALUES (0);").execute(&mut **tx).await?;
+            Ok(())
+        });
+        made.unwrap();
+        let add = |_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let added: Result<_, DbError> = transaction!(db, tx => {
+                        let n: i64 = sqlx::query("SELECT n FROM counter").fetch_one(&mut **tx).await?.try_get(0)?;
+                        tokio::task::yield_now().await;
+                        sqlx::query("UPDATE counter SET n = $1").bind(n + 1).execute(&mut **tx).await?;
+                        Ok(())
+                    });
+                    added.unwrap();
+                }
+            })
+        };
+        for task in (0..3).map(add).collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let row = sqlx::query("SELECT n FROM counter").fetch_one(&mut *db.read().await.unwrap()).await.unwrap();
+        assert_eq!(row.try_get::<i64, _>(0).unwrap(), 30);
+    }
+
+    async fn a_dropped_transaction_leaves_nothing_and_blocks_nobody(store) {
+        let db = store.open().await;
+        let mut attempts = db.attempts();
+        let mut tx = attempts.begin().await.unwrap();
+        sqlx::query("INSERT INTO nonces (nonce, expires_at) VALUES ('x', 1)").execute(&mut *tx).await.unwrap();
+        drop(tx);
+        let rows: Result<u64, DbError> = transaction!(db, tx => {
+            Ok(sqlx::query("DELETE FROM nonces").execute(&mut **tx).await?.rows_affected())
+        });
+        assert_eq!(rows.unwrap(), 0);
+    }
+
+    async fn the_same_request_gets_the_same_answer(store) {
+        let db = store.open().await;
+        let request = |party: &str, key: &'static str, body: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(idempotency::HEADER, HeaderValue::from_static(key));
+            Idempotent::from_headers(&headers, &party.parse().unwrap(), "POST", "/v1/x", body).unwrap()
+        };
+        let run = async |request: &Option<Idempotent>, value: u32| {
+            let answer: Result<Answer, ApiError> = transaction!(db, tx => {
+                if let Some(answer) = idempotency::replay(tx, request.as_ref()).await? {
+                    return Ok(answer);
+                }
+                let answer = Answer::json(axum::http::StatusCode::CREATED, &value)?;
+                idempotency::remember(tx, request.as_ref(), &answer, NOW).await?;
+                Ok(answer)
+            });
+            answer.map(|a| (a.status, String::from_utf8(a.body).unwrap())).map_err(|e| e.code())
+        };
+        let one = request("north", "k1", b"body");
+        assert_eq!(run(&one, 1).await, Ok((201, "1".to_owned())));
+        assert_eq!(run(&one, 2).await, Ok((201, "1".to_owned())), "the first answer again");
+        assert_eq!(run(&request("north", "k1", b"other"), 3).await, Err(Code::IdempotencyKeyReused));
+        assert_eq!(run(&request("south", "k1", b"other"), 4).await, Ok((201, "4".to_owned())), "keys are per party");
+        assert_eq!(run(&None, 5).await, Ok((201, "5".to_owned())));
+        let forgotten: Result<u64, DbError> = transaction!(db, tx => { idempotency::forget(tx, NOW.plus_ms(1)).await });
+        assert_eq!(forgotten.unwrap(), 2);
+        assert_eq!(run(&one, 6).await, Ok((201, "6".to_owned())));
+        assert_eq!(one.unwrap().request, Digest::of(b"POST\n/v1/x\nbody"));
+    }
+
+    async fn requests_at_the_same_time_do_the_work_once(store) {
+        let db = store.open().await;
+        let request = Idempotent { party: "north".parse().unwrap(), key: "k".to_owned(), request: Digest::of(b"r") };
+        let run = |value: u32| {
+            let (db, request) = (db.clone(), request.clone());
+            tokio::spawn(async move {
+                let answer: Result<Answer, ApiError> = transaction!(db, tx => {
+                    if let Some(answer) = idempotency::replay(tx, Some(&request)).await? {
+                        return Ok(answer);
+                    }
+                    tokio::task::yield_now().await;
+                    let answer = Answer::json(axum::http::StatusCode::OK, &value)?;
+                    idempotency::remember(tx, Some(&request), &answer, NOW).await?;
+                    Ok(answer)
+                });
+                answer.unwrap()
+            })
+        };
+        let mut answers = Vec::new();
+        for task in (0..6).map(run).collect::<Vec<_>>() {
+            answers.push(task.await.unwrap());
+        }
+        assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
+    }
+}
+
+#[test]
+fn idempotency_keys_are_bounded() {
+    let party = "north".parse().unwrap();
+    let read = |key: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(idempotency::HEADER, HeaderValue::from_bytes(key.as_bytes()).unwrap());
+        Idempotent::from_headers(&headers, &party, "POST", "/", b"").map(|k| k.is_some()).map_err(|e| e.code())
+    };
+    assert_eq!(read("a"), Ok(true));
+    for bad in ["", "a b", "ä", &"x".repeat(101)] {
+        assert_eq!(read(bad), Err(Code::BadRequest), "{bad}");
+    }
+    assert!(Idempotent::from_headers(&HeaderMap::new(), &party, "POST", "/", b"").unwrap().is_none());
+}
