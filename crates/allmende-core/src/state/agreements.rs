@@ -112,7 +112,7 @@ impl State {
         // Joint results stand under the collaboration's own name.
         let joint = self.collaboration.as_ref().is_some_and(|c| c.as_str() == owner.as_str());
         let gone = |party: &PartyId| {
-            !self.members.contains_key(party) || self.agreements.values().any(|a| a.has_left(party, request.at))
+            !self.members.contains_key(party) || self.terms_left(party, request.at)
         };
         let denied = |missing| Decision { outcome: Outcome::Deny, clauses: Vec::new(), missing: vec![missing] };
         if let Some(party) = [&request.actor, &owner].into_iter().find(|p| gone(p) && !(joint && **p == owner)) {
@@ -123,6 +123,11 @@ impl State {
         }
         let terms: Vec<&Terms> = self.terms_in_force(request.at).map(|(_, terms)| terms).collect();
         check::check(&terms, request)
+    }
+
+    /// Whether `party` has left terms that still hold for the others. Terms that are over no longer speak of anybody.
+    fn terms_left(&self, party: &PartyId, at: Timestamp) -> bool {
+        self.agreements.values().any(|a| a.is_in_force(at) && a.has_left(party, at))
     }
 
     /// As [`Self::judge`], with a refusal for a denial.
@@ -227,8 +232,17 @@ impl State {
         if agreement.status != AgreementStatus::Offered || !agreement.is_complete() {
             return;
         }
+        // Offers expire, also while the members decide. And only one successor can replace terms: had another offer replaced
+        // them since, both would be in force.
+        let (old, expires) = (agreement.terms.replaces, agreement.terms.offer_expires);
+        let replaceable = old.is_none_or(|old| {
+            matches!(self.agreements.get(&old).map(|a| a.status), Some(AgreementStatus::InForce { .. }))
+        });
+        if at.date() > expires || !replaceable {
+            return;
+        }
+        let Some(agreement) = self.agreements.get_mut(&digest) else { return };
         agreement.status = AgreementStatus::InForce { since: at };
-        let old = agreement.terms.replaces;
         if let Some(old) = old.and_then(|old| self.agreements.get_mut(&old)) {
             let withdrawn = std::mem::take(&mut old.withdrawn);
             old.status = AgreementStatus::Replaced { at, by: digest };

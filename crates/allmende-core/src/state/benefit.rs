@@ -113,7 +113,7 @@ impl State {
         }
         let transfers = transfers(context.party(), run, body);
         self.accounts
-            .post(&transfers)
+            .post_opening(&transfers)
             .map_err(|e| Refusal::WrongResult { what: "the posting", expected: e.to_string() })?;
         self.payouts.insert(body.payout.clone(), body.run.clone());
         Ok(())

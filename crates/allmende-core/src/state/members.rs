@@ -1,6 +1,7 @@
 //! Founding a collaboration and joining it.
 
 use super::{Checked, Context, Refusal, State};
+use crate::collaboration::charter::MAX_MEMBERS;
 use crate::id::PartyId;
 use crate::statement::{CollaborationJoined, CollaborationProposed};
 
@@ -30,6 +31,9 @@ impl State {
         let invited = charter.invited.contains(party) && !self.excluded.contains(party);
         if !invited && !self.admitted.contains(party) {
             return Err(Refusal::NotInvited { party: party.clone() });
+        }
+        if self.members.len() >= MAX_MEMBERS {
+            return Err(Refusal::Limit { what: "members of one collaboration", limit: MAX_MEMBERS as u64 });
         }
         self.admitted.remove(party);
         self.members.insert(party.clone(), context.at);

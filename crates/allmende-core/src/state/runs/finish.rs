@@ -23,7 +23,9 @@ impl Run {
         let rounds_over = self.tracks.iter().all(|t| !t.is_active(&self.plan));
         let whole_done = self.track(self.whole()).is_some_and(|t| t.is_complete(&self.plan));
         let late = now >= self.deadline(self.changed_at);
-        rounds_over && whole_done && (late || self.missing_evaluations().is_empty())
+        // Whoever refused will not evaluate: nobody waits for it.
+        let refused = |slot: &u32| matches!(self.answers.get(slot), Some(super::Answer::Refused { .. }));
+        rounds_over && whole_done && (late || self.missing_evaluations().iter().all(|(.., slot)| refused(slot)))
     }
 
     /// Why the run cannot go on at `now`, if so.
@@ -53,6 +55,7 @@ impl State {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
         let asset = self.require_slot(run, body.slot, context.party())?;
+        self.require_node(context, run, body.slot)?;
         self.still_allowed(run, context.at)?;
         let no_track = || Refusal::NoTrack { coalition: body.coalition };
         let track = run.track(body.coalition).filter(|t| !t.dropped).ok_or_else(no_track)?;
@@ -87,6 +90,7 @@ impl State {
     pub(in crate::state) fn run_finished(&mut self, context: &Context<'_>, body: &RunFinished) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         if !run.may_finish(context.at) {
             return Err(Refusal::TooEarly { detail: "rounds or evaluations are still under way" });
         }

@@ -85,6 +85,7 @@ impl State {
 
     pub(in crate::state) fn update_submitted(&mut self, context: &Context<'_>, body: &UpdateSubmitted) -> Checked {
         self.check_update(context.party(), body, context.at)?;
+        self.require_node(context, self.run(&body.run)?, body.slot)?;
         let run = self.run_mut(&body.run)?;
         run.absent.remove(&body.slot);
         run.changed_at = context.at;
@@ -98,6 +99,7 @@ impl State {
     pub(in crate::state) fn round_closed(&mut self, context: &Context<'_>, body: &RoundClosed) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         let no_track = || Refusal::NoTrack { coalition: body.coalition };
         let track = run.track(body.coalition).filter(|t| t.is_active(&run.plan)).ok_or_else(no_track)?;
         if body.round != track.round() {
@@ -134,6 +136,7 @@ impl State {
     pub(in crate::state) fn track_dropped(&mut self, context: &Context<'_>, body: &TrackDropped) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         if run.track(body.coalition).is_none_or(|t| !t.is_active(&run.plan)) {
             return Err(Refusal::NoTrack { coalition: body.coalition });
         }
