@@ -113,16 +113,21 @@ impl World {
     /// Opened; parties registered with a node each, and members.
     pub fn founded(parties: &[&str]) -> Self {
         let mut world = Self::new(parties);
-        world.say(&hub(), log_opened());
-        for party in parties {
-            world.register(party);
-        }
-        let charter = world.charter();
-        world.say(&gov(parties[0]), CollaborationProposed { charter: charter.clone() });
-        for party in &parties[1..] {
-            world.say(&gov(party), CollaborationJoined { charter: charter.digest() });
-        }
+        world.found();
         world
+    }
+
+    pub fn found(&mut self) {
+        let parties = self.parties.clone();
+        self.say(&hub(), log_opened());
+        for party in &parties {
+            self.register(party);
+        }
+        let charter = self.charter();
+        self.say(&gov(&parties[0]), CollaborationProposed { charter: charter.clone() });
+        for party in &parties[1..] {
+            self.say(&gov(party), CollaborationJoined { charter: charter.digest() });
+        }
     }
 
     /// Terms in force and a dataset of every party registered.
