@@ -231,6 +231,20 @@ fn a_measuring_track_without_its_member_is_dropped_by_its_deadline() {
 }
 
 #[test]
+fn measuring_waits_for_nodes_that_are_busy_with_the_whole() {
+    let mut world = World::ready(&PARTIES);
+    world.started("first", world.plan());
+    // Every task takes a third of a round's time: the six small tracks cannot all be served within one.
+    while world.run("first").status == Status::Started {
+        assert!(world.node_tasks("first", &|_| true));
+        world.wait(TIMEOUT_MS / 3);
+        world.hub_steps();
+    }
+    assert!(world.run("first").tracks.iter().all(|t| !t.dropped));
+    assert!(world.run("first").contribution.is_some());
+}
+
+#[test]
 fn the_agreement_ends_in_the_middle() {
     let mut world = World::ready(&PARTIES);
     world.started("first", world.plan());

@@ -170,7 +170,7 @@ fn rounds(run: &Run, now: Timestamp, next: &mut Next) {
         } else if run.may_drop(coalition, now) {
             next.steps.push(Step::DropTrack { run: run.id.clone(), coalition });
         } else {
-            next.wake(run.deadline(track.opened_at));
+            next.wake(run.round_deadline(track));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rounds: updates come in, and the hub closes a round with exactly those that count.
 
-use super::{Run, Status};
+use super::{Run, Status, Track};
 use crate::agreement::check::Outcome;
 use crate::digest::Digest;
 use crate::run::plan::{Coalition, MAX_MODEL_BYTES, Outer};
@@ -32,7 +32,15 @@ impl Run {
             return false;
         }
         let gone = coalition.slots().any(|slot| !self.present().any(|p| p as usize == slot));
-        gone || now >= self.deadline(track.opened_at)
+        gone || now >= self.round_deadline(track)
+    }
+
+    /// When `track`'s open round is over at the latest. The whole coalition's time begins with the round. Measuring tracks
+    /// are all open at once and a node works on one after the other, the whole coalition's first: their time is up when
+    /// nothing has come from anybody for that long.
+    #[must_use]
+    pub fn round_deadline(&self, track: &Track) -> Timestamp {
+        self.deadline(if track.coalition == self.whole() { track.opened_at } else { self.changed_at })
     }
 }
 
@@ -144,7 +152,7 @@ impl State {
             return Err(Refusal::TooEarly { detail: "the track can still go on" });
         }
         let run = self.run_mut(&body.run)?;
-        run.changed_at = context.at;
+        // Nobody did anything: what else waits for a sign of life does not wait longer.
         if let Some(track) = run.tracks.iter_mut().find(|t| t.coalition == body.coalition) {
             track.dropped = true;
         }
