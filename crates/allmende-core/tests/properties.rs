@@ -74,7 +74,8 @@ fn entries_cannot_be_dropped_doubled_or_moved_unnoticed() {
         let mut state = state.clone();
         rest.iter().try_for_each(|r| state.apply(r).map(|_| ()))
     };
-    let root_without = |leaves: Vec<&Record>| root_of(&leaves.into_iter().map(|r| leaf_hash(&bytes(r))).collect::<Vec<_>>());
+    let root_without =
+        |leaves: Vec<&Record>| root_of(&leaves.into_iter().map(|r| leaf_hash(&bytes(r))).collect::<Vec<_>>());
     for i in 0..log.len() {
         let dropped = goes_on(&prefix, &log[i + 1..]);
         if last_of[&signer(&log[i])] != i {
@@ -140,7 +141,11 @@ fn every_kind_survives_the_wire() {
         assert_eq!((&opened.statement, opened.digest), (&statement, Digest::of(&payload)), "{kind}");
         // One spelling: no space, no unknown field, no field left out.
         let text = String::from_utf8(payload).unwrap();
-        for other in [text.replacen(':', ": ", 1), text.replacen('{', "{\"aaa\":1,", 1), text.replace("\"body\":{", "\"body\":{\"zzz\":1,")] {
+        for other in [
+            text.replacen(':', ": ", 1),
+            text.replacen('{', "{\"aaa\":1,", 1),
+            text.replace("\"body\":{", "\"body\":{\"zzz\":1,"),
+        ] {
             assert!(Statement::from_payload(other.as_bytes()).is_err(), "{kind}: {other}");
         }
     }

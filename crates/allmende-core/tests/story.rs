@@ -3,7 +3,7 @@
 use allmende_core::amount::Amount;
 use allmende_core::collaboration::decision::{Outcome, Subject};
 use allmende_core::contribution::Ratio;
-use allmende_core::ledger::account::AccountId;
+use allmende_core::ledger::account::{Account, AccountId};
 use allmende_core::state::State;
 use allmende_core::state::runs::Status;
 use allmende_core::statement::{ModelReleased, PayoutPosted};
@@ -54,7 +54,7 @@ fn pay(world: &mut World, run: &str, minor: i64) {
 
 pub fn balance(state: &State, account: &str) -> i128 {
     let account: AccountId = id(account);
-    state.accounts().account(&account).and_then(|a| a.balance_minor()).unwrap_or(0)
+    state.accounts().account(&account).and_then(Account::balance_minor).unwrap_or(0)
 }
 
 #[test]
@@ -68,7 +68,8 @@ fn from_founding_to_payout() {
 
     // By hand, from the table of values: φ = 21.5, 15.5, 11.
     let contribution = run.contribution.as_ref().unwrap();
-    let values: Vec<(u16, u64, u64)> = contribution.values.iter().map(|v| (v.coalition.0, v.correct, v.total)).collect();
+    let values: Vec<(u16, u64, u64)> =
+        contribution.values.iter().map(|v| (v.coalition.0, v.correct, v.total)).collect();
     assert_eq!(
         values,
         [(7, 48, 60), (1, 24, 60), (2, 18, 60), (4, 12, 60), (3, 36, 60), (5, 33, 60), (6, 27, 60)],
@@ -120,5 +121,8 @@ fn a_payout_is_what_everybody_computes() {
     world.say(&gov("west"), body);
     assert_eq!(balance(&world.state, "payer:west"), -7);
     // A later, smaller pool is divided for itself; nothing paid before is computed anew.
-    assert_eq!(["north", "east", "west"].map(|p| balance(&world.state, &format!("party:{p}"))), [42_555, 30_679, 21_773]);
+    assert_eq!(
+        ["north", "east", "west"].map(|p| balance(&world.state, &format!("party:{p}"))),
+        [42_555, 30_679, 21_773]
+    );
 }

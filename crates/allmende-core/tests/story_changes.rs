@@ -2,17 +2,19 @@
 
 use allmende_core::agreement::clause::ClauseKind;
 use allmende_core::agreement::terms::Terms;
-use allmende_core::collaboration::decision::{Outcome, Subject};
+use allmende_core::collaboration::charter::Deadlock;
+use allmende_core::collaboration::decision::{Outcome, Standing, Subject, Vote, standing};
+use allmende_core::id::PartyId;
 use allmende_core::state::AgreementStatus;
 use allmende_core::state::runs::Status;
 use allmende_core::statement::{
     AgreementProposed, AgreementSigned, AgreementWithdrawn, CollaborationJoined, DecisionClosed, DecisionOpened,
     DecisionVoted, KeyClass, KeyDelegated, KeyRevoked, KeyRotated, RunProposed,
 };
-use allmende_core::collaboration::decision::Vote;
+use allmende_core::time::Timestamp;
 
 use crate::story::PARTIES;
-use crate::world::{TIMEOUT_MS, World, gov, hub, id, key, node, recovery, root};
+use crate::world::{World, gov, hub, id, key, node, recovery, root};
 
 const DAY: i64 = 86_400_000;
 
@@ -64,7 +66,7 @@ fn two_amendments_of_the_same_terms_are_never_both_in_force() {
     }
     world.decide("one", Subject::Amend { terms: one.digest() });
     world.decide("two", Subject::Amend { terms: two.digest() });
-    let in_force: Vec<_> = world.state.terms_in_force(allmende_core::time::Timestamp(world.now)).map(|t| *t.0).collect();
+    let in_force: Vec<_> = world.state.terms_in_force(Timestamp(world.now)).map(|t| *t.0).collect();
     assert_eq!(in_force, [one.digest()]);
     let old = world.state.agreements()[&world.terms.unwrap()].status;
     assert!(matches!(old, AgreementStatus::Replaced { by, .. } if by == one.digest()), "the past stays: {old:?}");
@@ -133,17 +135,10 @@ fn who_left_terms_that_are_over_may_sign_new_ones() {
     world.say(&gov("west"), AgreementWithdrawn { terms: old });
     world.wait(30 * DAY);
     world.decide("end", Subject::End { terms: old });
-    world.agree_anew();
+    world.agree();
     let plan = world.plan();
     world.say(&gov("north"), RunProposed { run: id("first"), plan });
     assert_eq!(world.run("first").status, Status::Proposed);
-}
-
-impl World {
-    /// A new agreement of all, beside or after the old one.
-    fn agree_anew(&mut self) {
-        self.agree();
-    }
 }
 
 #[test]
@@ -165,6 +160,32 @@ fn an_excluded_party_has_no_part_any_more() {
     world.decide("again", Subject::Admit { party: id("west") });
     world.say(&gov("west"), CollaborationJoined { charter });
     world.refuse(&gov("west"), CollaborationJoined { charter }, "collaboration.member-exists");
+}
+
+#[test]
+fn an_arbiter_without_a_vote_decides_nothing() {
+    let world = World::ready(&PARTIES);
+    let mut charter = world.charter();
+    charter.quorum = 3;
+    charter.deadlock = Deadlock::Arbiter { party: id("west") };
+    let votes = [(id("west"), Vote::Yes)].into();
+    let ends = |voters: &[&str]| {
+        let voters: Vec<PartyId> = voters.iter().map(|v| id(v)).collect();
+        standing(&charter, &voters, &votes, Timestamp(0), Timestamp(600_000))
+    };
+    assert_eq!(ends(&["east", "north", "west"]), Standing::Decided(Outcome::Passed));
+    assert_eq!(ends(&["east", "north"]), Standing::Decided(Outcome::Expired), "west was put out since it voted");
+}
+
+#[test]
+fn members_are_limited() {
+    let names: Vec<String> = (0..64).map(|i| format!("p{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::founded(&names);
+    world.vote("admit", Subject::Admit { party: id("one-more") }, |p| ["p0", "p1"].contains(&p).then_some(Vote::Yes));
+    world.register("one-more");
+    let charter = world.charter().digest();
+    world.refuse(&gov("one-more"), CollaborationJoined { charter }, "limit");
 }
 
 #[test]
@@ -220,5 +241,4 @@ fn a_lost_root_is_recovered_once() {
     world.refuse(&gov("east"), KeyDelegated { key: revealed, node: id("x") }, "key.in-use");
     world.say(&second, governance(key("g2").public()));
     world.refuse(&node("west"), KeyDelegated { key: key("x").public(), node: id("x") }, "key.class");
-    world.wait(TIMEOUT_MS);
 }

@@ -81,7 +81,8 @@ impl Agreement {
     /// Whether the terms hold at this time.
     #[must_use]
     pub fn is_in_force(&self, at: Timestamp) -> bool {
-        matches!(self.status, AgreementStatus::InForce { .. }) && (self.terms.starts..=self.terms.ends).contains(&at.date())
+        matches!(self.status, AgreementStatus::InForce { .. })
+            && (self.terms.starts..=self.terms.ends).contains(&at.date())
     }
 
     /// Whether `party` has left by this time.
@@ -111,9 +112,7 @@ impl State {
         let owner = request.asset.owner();
         // Joint results stand under the collaboration's own name.
         let joint = self.collaboration.as_ref().is_some_and(|c| c.as_str() == owner.as_str());
-        let gone = |party: &PartyId| {
-            !self.members.contains_key(party) || self.terms_left(party, request.at)
-        };
+        let gone = |party: &PartyId| !self.members.contains_key(party) || self.terms_left(party, request.at);
         let denied = |missing| Decision { outcome: Outcome::Deny, clauses: Vec::new(), missing: vec![missing] };
         if let Some(party) = [&request.actor, &owner].into_iter().find(|p| gone(p) && !(joint && **p == owner)) {
             return denied(Missing::NotBound { party: party.clone() });
@@ -210,7 +209,10 @@ impl State {
         let agreement = self.agreements.get(&body.terms).ok_or(Refusal::UnknownTerms { terms: body.terms })?;
         let named = agreement.terms.parties.iter().find(|p| p.id == *party);
         if named.is_none_or(|p| p.key != context.key()) {
-            return Err(Refusal::TermsMismatch { field: "parties", detail: format!("they do not name {party} with this key") });
+            return Err(Refusal::TermsMismatch {
+                field: "parties",
+                detail: format!("they do not name {party} with this key"),
+            });
         }
         if agreement.signatures.contains_key(party) {
             return Err(Refusal::AlreadySigned { party: party.clone() });

@@ -3,12 +3,12 @@
 use super::runs::{Contribution, Run, Status};
 use super::{Checked, Context, Refusal, State};
 use crate::agreement::clause::{Benefit, ClauseKind};
-use crate::agreement::vocabulary::BenefitRule;
 use crate::agreement::terms::Terms;
+use crate::agreement::vocabulary::BenefitRule;
 use crate::amount::Amount;
 use crate::contribution::{AllZero, Negative, Ratio, shapley, shares};
 use crate::id::PartyId;
-use crate::ledger::account::{Action, AccountId, Transfer};
+use crate::ledger::account::{AccountId, Action, Transfer};
 use crate::settlement::{Settlement, settle};
 use crate::statement::{CoalitionValue, ContributionMeasured, PayoutPosted};
 

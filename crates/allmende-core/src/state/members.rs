@@ -41,10 +41,6 @@ impl State {
     }
 
     pub(super) fn require_member(&self, party: &PartyId) -> Checked {
-        if self.members.contains_key(party) {
-            Ok(())
-        } else {
-            Err(Refusal::NotMember { party: party.clone() })
-        }
+        if self.members.contains_key(party) { Ok(()) } else { Err(Refusal::NotMember { party: party.clone() }) }
     }
 }

@@ -155,7 +155,7 @@ impl State {
         if header.previous != chain.last {
             return Err(Refusal::Previous {});
         }
-        if row.scope == Scope::Agreement && !header.agreement.is_some_and(|terms| self.in_force(&terms, at).is_some()) {
+        if row.scope == Scope::Agreement && header.agreement.is_none_or(|terms| self.in_force(&terms, at).is_none()) {
             return Err(Refusal::NotInForce { agreement: header.agreement });
         }
         Ok(row.scope)

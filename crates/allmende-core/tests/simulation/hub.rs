@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use allmende_core::digest::Digest;
-use allmende_core::ledger::merkle::{Frontier, leaf_hash};
 use allmende_core::ledger::envelope::Record;
+use allmende_core::ledger::merkle::{Frontier, leaf_hash};
 use allmende_core::run::engine::Step;
 use allmende_core::state::{Refusal, State};
 use allmende_core::time::Timestamp;
@@ -64,7 +64,13 @@ impl Hub {
     }
 
     /// Appends a statement. A crash may come before it is durable, or after that and before anybody hears of it.
-    pub fn append(&mut self, sealed: &Rc<Sealed>, now: i64, crashes: bool, rng: &mut Rng) -> (Option<Rc<Entry>>, Result<(), Failed>) {
+    pub fn append(
+        &mut self,
+        sealed: &Rc<Sealed>,
+        now: i64,
+        crashes: bool,
+        rng: &mut Rng,
+    ) -> (Option<Rc<Entry>>, Result<(), Failed>) {
         let at = self.now(now);
         let Some(state) = self.state.as_mut() else { return (None, Err(Failed::Crashed)) };
         if let Err(refusal) = state.apply_opened(&sealed.opened, at) {

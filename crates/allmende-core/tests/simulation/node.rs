@@ -54,7 +54,13 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(who: Who, behaviour: Behaviour, prefix: (&State, &Frontier, &[Hash]), terms: Digest, skew_ms: i64) -> Self {
+    pub fn new(
+        who: Who,
+        behaviour: Behaviour,
+        prefix: (&State, &Frontier, &[Hash]),
+        terms: Digest,
+        skew_ms: i64,
+    ) -> Self {
         Self {
             who,
             behaviour,
@@ -168,7 +174,13 @@ impl Node {
     }
 
     /// A statement that must be refused, and the key that signs it.
-    fn lie(&self, honest: &Statement, run: &allmende_core::id::RunId, now: i64, rng: &mut Rng) -> Option<(Statement, String)> {
+    fn lie(
+        &self,
+        honest: &Statement,
+        run: &allmende_core::id::RunId,
+        now: i64,
+        rng: &mut Rng,
+    ) -> Option<(Statement, String)> {
         let mut s = honest.clone();
         let mut signer = self.who.key.clone();
         let general = rng.chance(30);
@@ -190,7 +202,9 @@ impl Node {
                 }
             }
             // The update of an earlier round once more, under the next number.
-            (body, 0) if self.last.as_ref().is_some_and(|l| matches!(l.opened.statement.body, Body::UpdateSubmitted(_))) => {
+            (body, 0)
+                if self.last.as_ref().is_some_and(|l| matches!(l.opened.statement.body, Body::UpdateSubmitted(_))) =>
+            {
                 let last = self.last.as_ref()?.opened.statement.clone();
                 let Body::UpdateSubmitted(old) = &last.body else { return None };
                 // Only once it stands in the log is it a replay.

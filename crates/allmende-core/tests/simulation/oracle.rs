@@ -53,7 +53,9 @@ impl Oracle {
             }
             Body::RunRefused(_) => {
                 let slot = self.slot(opened.statement.header.by.party.as_str());
-                self.open.values_mut().for_each(|updates| drop(updates.remove(&slot)));
+                for updates in self.open.values_mut() {
+                    updates.remove(&slot);
+                }
             }
             Body::RoundClosed(c) => {
                 let last = self.closed.insert(c.coalition, c.round).unwrap_or(0);

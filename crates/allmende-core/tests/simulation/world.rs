@@ -10,7 +10,8 @@ use allmende_core::ledger::merkle::{Frontier, Hash};
 use allmende_core::run::plan::Plan;
 use allmende_core::state::State;
 use allmende_core::statement::{
-    AgreementWithdrawn, AssetRevoked, Body, DecisionOpened, DecisionVoted, KeyDelegated, KeyRevoked, PayoutPosted, RunProposed,
+    AgreementWithdrawn, AssetRevoked, Body, DecisionOpened, DecisionVoted, KeyDelegated, KeyRevoked, PayoutPosted,
+    RunProposed,
 };
 
 use super::hub::Failed;
@@ -75,7 +76,10 @@ impl Prefix {
 pub enum Act {
     Propose(Rc<Plan>),
     Open,
-    Vote { voter: usize, yes: bool },
+    Vote {
+        voter: usize,
+        yes: bool,
+    },
     Pay,
     End,
     RevokeAsset(usize),
@@ -95,7 +99,9 @@ impl Sim {
         let done = match &act {
             Act::Pay => return self.pay(),
             _ if self.hub.state.is_none() => Err(Failed::Crashed),
-            Act::Propose(plan) => self.say(&gov("north"), RunProposed { run: id("first"), plan: (**plan).clone() }.into()),
+            Act::Propose(plan) => {
+                self.say(&gov("north"), RunProposed { run: id("first"), plan: (**plan).clone() }.into())
+            }
             Act::Open => self.open("d", |plan| Subject::Run { run: id("first"), plan }),
             Act::Vote { voter, yes } => {
                 let vote = if *yes { Vote::Yes } else { Vote::No };
@@ -130,7 +136,8 @@ impl Sim {
     }
 
     fn open(&mut self, name: &str, subject: impl Fn(Digest) -> Subject) -> Result<(), Failed> {
-        let plan = self.hub.state.as_ref().and_then(|s| s.runs().values().next()).map_or(digest("none"), |r| r.plan_digest);
+        let plan =
+            self.hub.state.as_ref().and_then(|s| s.runs().values().next()).map_or(digest("none"), |r| r.plan_digest);
         self.say(&gov("north"), DecisionOpened { decision: id(name), subject: subject(plan) }.into())
     }
 

@@ -8,7 +8,7 @@ use crate::agreement::vocabulary::{Action, DataClass, Place};
 use crate::collaboration::decision::Subject;
 use crate::id::AssetId;
 use crate::state::{Context, Refusal, State};
-use crate::statement::{Confusion, HUB, EvaluationReported, FailureCode, ModelReleased, RunFailed, RunFinished};
+use crate::statement::{Confusion, EvaluationReported, FailureCode, HUB, ModelReleased, RunFailed, RunFinished};
 use crate::time::Timestamp;
 
 type Checked = Result<(), Refusal>;
@@ -77,10 +77,13 @@ impl State {
         }
     }
 
-    pub(in crate::state) fn evaluation_reported(&mut self, context: &Context<'_>, body: &EvaluationReported) -> Checked {
+    pub(in crate::state) fn evaluation_reported(
+        &mut self,
+        context: &Context<'_>,
+        body: &EvaluationReported,
+    ) -> Checked {
         self.check_evaluation(context, body)?;
-        let evaluation =
-            Evaluation { correct: body.correct, total: body.total, confusion: body.confusion.clone() };
+        let evaluation = Evaluation { correct: body.correct, total: body.total, confusion: body.confusion.clone() };
         let run = self.run_mut(&body.run)?;
         run.evaluations.insert((body.coalition, body.round, body.slot), evaluation);
         run.changed_at = context.at;
@@ -115,7 +118,10 @@ impl State {
             code => run.failure(context.at) == Some(code),
         };
         if !justified {
-            return Err(Refusal::WrongResult { what: "the failure", expected: "no such reason stands in the log".into() });
+            return Err(Refusal::WrongResult {
+                what: "the failure",
+                expected: "no such reason stands in the log".into(),
+            });
         }
         let run = self.run_mut(&body.run)?;
         run.status = Status::Failed(body.code);
@@ -179,7 +185,8 @@ impl State {
 }
 
 fn check_confusion(confusion: &Confusion, body: &EvaluationReported, classes: u32) -> Checked {
-    let wrong = |expected: &str| Err(Refusal::WrongResult { what: "the confusion matrix", expected: expected.to_owned() });
+    let wrong =
+        |expected: &str| Err(Refusal::WrongResult { what: "the confusion matrix", expected: expected.to_owned() });
     let cells = &confusion.cells;
     if !cells.windows(2).all(|w| (w[0].0, w[0].1) < (w[1].0, w[1].1)) {
         return wrong("cells ascend and stand once");

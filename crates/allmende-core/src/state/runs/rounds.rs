@@ -122,7 +122,10 @@ impl State {
             return Err(Refusal::WrongResult { what: "the list of updates", expected });
         }
         if body.velocity.is_some() != matches!(run.plan.outer, Outer::Nesterov { .. }) {
-            return Err(Refusal::WrongResult { what: "the outer state", expected: "as the plan's outer step needs".into() });
+            return Err(Refusal::WrongResult {
+                what: "the outer state",
+                expected: "as the plan's outer step needs".into(),
+            });
         }
         let whole = body.coalition == run.whole();
         let run = self.run_mut(&body.run)?;

@@ -176,7 +176,9 @@ impl State {
         run.require(Status::Approved)?;
         self.require_agreement(context, run)?;
         if !run.may_start(context.at) {
-            return Err(Refusal::TooEarly { detail: "nodes have time left to answer, or fewer accepted than the plan's minimum" });
+            return Err(Refusal::TooEarly {
+                detail: "nodes have time left to answer, or fewer accepted than the plan's minimum",
+            });
         }
         let run = self.run_mut(&body.run)?;
         run.status = Status::Started;
