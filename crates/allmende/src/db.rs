@@ -310,9 +310,7 @@ impl Attempts<'_> {
         E: From<DbError> + StdError + 'static,
     {
         let outcome = match outcome {
-            Ok(value) => {
-                tx.commit().await.map(|()| value).map_err(E::from)
-            }
+            Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
             Err(error) => {
                 // Waiting for the rollback frees the writer before the next attempt; the first error is what counts.
                 let _ = tx.inner.rollback().await;

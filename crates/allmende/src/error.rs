@@ -317,9 +317,7 @@ impl From<AppendError> for ApiError {
             AppendError::Refused(refusal) => refusal.into(),
             AppendError::Ledger(inner) => inner.into(),
             AppendError::Encoding(detail) => Self::new(Code::InvalidStatement, detail),
-            AppendError::Aborted => {
-                Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1)
-            }
+            AppendError::Aborted => Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1),
             corrupt @ AppendError::Corrupt { .. } => Self::internal(corrupt),
         }
     }

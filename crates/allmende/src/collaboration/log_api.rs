@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::readable;
 use crate::api::Entries;
 use crate::app::App;
-use crate::auth::{RequireScope, ReadCaller};
+use crate::auth::{ReadCaller, RequireScope};
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path, Query};
 use crate::ledger::store;
@@ -130,7 +130,8 @@ async fn get_tile(
     Path((collaboration, path)): Path<(CollaborationId, String)>,
 ) -> Result<Response, ApiError> {
     let log = readable(&app, &collaboration, &caller.party).await?;
-    let tile: Tile = format!("tile/{path}").parse().map_err(|e: tile::TileError| ApiError::new(Code::BadRequest, e.to_string()))?;
+    let tile: Tile =
+        format!("tile/{path}").parse().map_err(|e: tile::TileError| ApiError::new(Code::BadRequest, e.to_string()))?;
     let size = log.state().await?.size();
     let missing = || ApiError::not_found(format!("{tile} of a log of {size} entries"));
     let items = tile.items();
@@ -139,7 +140,8 @@ async fn get_tile(
             if items.end > size {
                 return Err(missing());
             }
-            let entries = store::entries(&mut *app.db.read().await?, log.name(), items.start, items.end - items.start).await?;
+            let entries =
+                store::entries(&mut *app.db.read().await?, log.name(), items.start, items.end - items.start).await?;
             let leaves: Vec<_> = entries.into_iter().map(|e| e.leaf).collect();
             tile::encode_bundle(&leaves).map_err(ApiError::internal)?
         }
@@ -211,6 +213,7 @@ pub(crate) async fn receipt(app: &App, log: &str, index: u64, note: SignedCheckp
     for subtree in inclusion_subtrees(index, size).map_err(ApiError::internal)? {
         known.insert((subtree.level, subtree.index), subtree_of(app, log, subtree, size).await?.ok_or_else(missing)?);
     }
-    let hashes = inclusion_proof(index, size, |s| known.get(&(s.level, s.index)).copied()).map_err(ApiError::internal)?;
+    let hashes =
+        inclusion_proof(index, size, |s| known.get(&(s.level, s.index)).copied()).map_err(ApiError::internal)?;
     Ok(Receipt { entry: Some(entry.leaf), index, hashes, checkpoint: note })
 }

@@ -312,9 +312,8 @@ impl Log {
         for _ in 0..MAX_CONSEQUENCES {
             let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
             let kind = body.kind();
-            let applied = self
-                .seal(&inner.state, body, agreement, batch.now)
-                .and_then(|envelope| apply(inner, batch, envelope));
+            let applied =
+                self.seal(&inner.state, body, agreement, batch.now).and_then(|envelope| apply(inner, batch, envelope));
             if let Err(error) = applied {
                 // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
                 tracing::error!(log = self.name, kind, %error, "a consequence was refused");
@@ -323,7 +322,13 @@ impl Log {
         }
     }
 
-    fn seal(&self, state: &State, body: Body, agreement: Option<Digest>, now: Timestamp) -> Result<Envelope, AppendError> {
+    fn seal(
+        &self,
+        state: &State,
+        body: Body,
+        agreement: Option<Digest>,
+        now: Timestamp,
+    ) -> Result<Envelope, AppendError> {
         seal_hub(state, &self.keeper.key, body, agreement, now)
     }
 

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::api::{SyncAnswer, SyncRequest, Witnessed};
 use crate::app::App;
-use crate::auth::{RequireScope, NodeCaller};
+use crate::auth::{NodeCaller, RequireScope};
 use crate::collaboration::{log_api::records, readable};
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
@@ -139,7 +139,8 @@ async fn cosign(app: &App, log: &Log, request: &SyncRequest, name: &Origin, line
     let timestamp_s = signature
         .cosigned_at_s(&note, name, &request.node)
         .ok_or_else(|| refuse("it does not fit this log's checkpoint of that size"))?;
-    let cosignature = Cosignature { key: request.node.to_string(), size: request.size, timestamp_s, line: line.to_owned() };
+    let cosignature =
+        Cosignature { key: request.node.to_string(), size: request.size, timestamp_s, line: line.to_owned() };
     let kept: Result<bool, crate::ledger::LedgerError> =
         transaction!(app.db, tx => { store::put_cosignature(tx, log.name(), &cosignature).await });
     if kept? {
@@ -174,7 +175,7 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
                 agreement: run.plan.agreement,
                 node: *node,
                 log_size: due_at(run, &task),
-                work: work(task),
+                work: work(&task),
                 issued_at: now,
                 expires_at: now.plus_ms(OFFER_MS),
             };
@@ -184,8 +185,8 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
     Ok(offers)
 }
 
-fn work(task: Task) -> Work {
-    match task {
+fn work(task: &Task) -> Work {
+    match *task {
         Task::Answer => Work::Answer {},
         Task::Train { coalition, round, base } => Work::Train { coalition, round, base },
         Task::Evaluate { coalition, round, model } => Work::Evaluate { coalition, round, model },

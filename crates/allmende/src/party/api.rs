@@ -81,11 +81,7 @@ async fn record_key(State(app): State<App>, Json(submission): Json<Submission>) 
     params(("party" = String, Path, description = "The party's name")),
     responses((status = 200, body = PartyView), (status = "default", body = Problem))
 )]
-async fn get_party(
-    State(app): State<App>,
-    _: Caller,
-    Path(party): Path<PartyId>,
-) -> Result<Json<PartyView>, ApiError> {
+async fn get_party(State(app): State<App>, _: Caller, Path(party): Path<PartyId>) -> Result<Json<PartyView>, ApiError> {
     let history = super::key_history(&app, &party).await?;
     let registry = app.logs.registry().await?;
     let state = registry.state().await?;
