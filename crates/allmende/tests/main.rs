@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod config;
+mod fuzz;
 mod http;
+mod reference;
 mod stores;
+mod tidy;
 mod tls;
 mod verify;
 
