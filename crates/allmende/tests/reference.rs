@@ -24,7 +24,11 @@ fn the_page_of_clauses_is_current() {
     let intro = "What a clause of each kind says, who gives it effect, and the test that proves it. `hub` and `node` refuse what \
                  a clause forbids; `ledger` computes by it, and everyone can compute it again; `duty` is recorded and shown, \
                  and people act on it; `record` only stands in the record. A kind that is not here cannot be signed.\n\n";
-    let text = page("Kinds of clauses", "crates/allmende-core/src/agreement/kinds.rs", &(intro.to_owned() + &kinds::markdown()));
+    let text = page(
+        "Kinds of clauses",
+        "crates/allmende-core/src/agreement/kinds.rs",
+        &(intro.to_owned() + &kinds::markdown()),
+    );
     snapshot("../../docs/reference/clauses.md", &text);
 }
 
@@ -151,7 +155,11 @@ fn every_command_that_a_document_shows_exists() {
             if let Err(error) = allmende::cli::command().try_get_matches_from(words(&line))
                 && error.use_stderr()
             {
-                wrong.push(format!("{}: {line}\n  {}", file.path, error.to_string().lines().next().unwrap_or_default()));
+                wrong.push(format!(
+                    "{}: {line}\n  {}",
+                    file.path,
+                    error.to_string().lines().next().unwrap_or_default()
+                ));
             }
         }
     }

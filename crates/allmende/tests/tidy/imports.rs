@@ -4,8 +4,23 @@ use super::source::{File, files, paths};
 
 /// The nouns and what is built of them: a slice imports only from slices to its left.
 const ORDER: &[&str] = &[
-    "ledger", "party", "collaboration", "agreement", "asset", "node", "run", "contribution", "risk", "wire", "view",
-    "verify", "console", "client", "agent", "demo", "cli",
+    "ledger",
+    "party",
+    "collaboration",
+    "agreement",
+    "asset",
+    "node",
+    "run",
+    "contribution",
+    "risk",
+    "wire",
+    "view",
+    "verify",
+    "console",
+    "client",
+    "agent",
+    "demo",
+    "cli",
 ];
 
 /// The composition root: the modules that put all nouns together.
@@ -20,7 +35,16 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 
 /// What a pure crate may not name. Time, randomness and identity come in as values.
 const IMPURE: &[&str] = &[
-    "fs", "net", "env", "process", "thread", "time::SystemTime", "time::Instant", "os", "io::stdin", "io::stdout",
+    "fs",
+    "net",
+    "env",
+    "process",
+    "thread",
+    "time::SystemTime",
+    "time::Instant",
+    "os",
+    "io::stdin",
+    "io::stdout",
     "io::stderr",
 ];
 const PURE_CRATES: &[&str] = &["allmende-core", "allmende-formats", "allmende-train"];
