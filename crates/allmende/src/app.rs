@@ -115,8 +115,7 @@ impl App {
         if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
             clock.raise(latest);
         }
-        let keeper =
-            Keeper { db: db.clone(), clock: clock.clone(), key: Arc::clone(&hub_key), consequence, project };
+        let keeper = Keeper { db: db.clone(), clock: clock.clone(), key: Arc::clone(&hub_key), consequence, project };
         let logs = Logs::new(keeper, config.name.clone());
         let permits = usize::try_from(config.max_parts_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {

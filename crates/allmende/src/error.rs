@@ -14,6 +14,7 @@ use crate::blobs::BlobError;
 use allmende_core::state::Refusal;
 
 use crate::db::DbError;
+use crate::ledger::read::ReadError;
 use crate::ledger::{AppendError, LedgerError};
 
 macro_rules! codes {
@@ -317,9 +318,7 @@ impl From<AppendError> for ApiError {
             AppendError::Refused(refusal) => refusal.into(),
             AppendError::Ledger(inner) => inner.into(),
             AppendError::Encoding(detail) => Self::new(Code::InvalidStatement, detail),
-            AppendError::Aborted => {
-                Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1)
-            }
+            AppendError::Aborted => Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1),
             corrupt @ AppendError::Corrupt { .. } => Self::internal(corrupt),
         }
     }
@@ -341,6 +340,18 @@ impl From<Refusal> for ApiError {
         match refusal.hint() {
             Some(hint) => error.hint(hint),
             None => error,
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing { .. } => Self::not_found(error),
+            ReadError::Tile(error) => Self::new(Code::BadRequest, error.to_string()),
+            ReadError::Append(error) => error.into(),
+            ReadError::Ledger(error) => error.into(),
+            damaged @ (ReadError::Merkle(_) | ReadError::Damaged(_)) => Self::internal(damaged),
         }
     }
 }

@@ -67,7 +67,8 @@ async fn keys_of(tx: &mut Tx, party: &Party) -> Result<(), DbError> {
 
 async fn members(tx: &mut Tx, log: &str, state: &State, opened: &[Opened]) -> Result<(), DbError> {
     let Some(charter) = state.charter() else { return Ok(()) };
-    let touches = |o: &&Opened| matches!(o.statement.body.kind().split_once('.'), Some(("collaboration" | "decision", _)));
+    let touches =
+        |o: &&Opened| matches!(o.statement.body.kind().split_once('.'), Some(("collaboration" | "decision", _)));
     if !opened.iter().any(|o| touches(&o)) {
         return Ok(());
     }
@@ -150,7 +151,8 @@ async fn replay(tx: &mut Tx, log: &str, state: &mut State) -> Result<(), LedgerE
             return Ok(());
         }
         for entry in entries {
-            let record = Record::from_bytes(&entry.leaf).map_err(|_| LedgerError::Misuse("an entry is not canonical"))?;
+            let record =
+                Record::from_bytes(&entry.leaf).map_err(|_| LedgerError::Misuse("an entry is not canonical"))?;
             let opened = state.apply(&record).map_err(|_| LedgerError::Misuse("an entry does not replay"))?;
             project(tx, state, std::slice::from_ref(&opened)).await?;
         }

@@ -5,6 +5,7 @@ mod config;
 mod http;
 mod stores;
 mod tls;
+mod verify;
 
 /// Compares `text` with the file at `path` beside this crate's manifest; `UPDATE_SNAPSHOTS=1` rewrites the file.
 fn snapshot(path: &str, text: &str) {

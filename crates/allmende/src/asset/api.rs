@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::auth::{ReadCaller, WriteCaller, RequireScope};
+use crate::auth::{ReadCaller, RequireScope, WriteCaller};
 use crate::blobs::{BlobError, Expect, Reader};
 use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
@@ -50,7 +50,8 @@ async fn get_bytes(
         let state = log.state().await?;
         let registered = state.asset(&asset).ok_or_else(|| ApiError::not_found(format!("asset {asset}")))?;
         let bytes = registered.bytes.as_ref().ok_or_else(|| {
-            let error = ApiError::new(Code::Forbidden, format!("{asset} is private: its rows never leave its owner's node"));
+            let error =
+                ApiError::new(Code::Forbidden, format!("{asset} is private: its rows never leave its owner's node"));
             error.hint("propose a run that trains where the data is")
         })?;
         let purpose = state.terms_in_force(app.clock.now()).find_map(|(_, terms)| terms.purpose.first().copied());
@@ -105,7 +106,8 @@ async fn put_bytes(
 pub async fn download(app: &App, digest: &Digest, headers: &HeaderMap) -> Result<Response, ApiError> {
     let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
     let size = app.blobs.size(digest).await?;
-    let range = asked.map(|text| parse_range(text, size).ok_or(BlobError::RangeOutside { size_bytes: size })).transpose()?;
+    let range =
+        asked.map(|text| parse_range(text, size).ok_or(BlobError::RangeOutside { size_bytes: size })).transpose()?;
     let partial = range.is_some();
     let Reader { size_bytes, range, stream } = app.blobs.open_range(digest, range).await?;
     let body = axum::body::Body::from_stream(stream.map_err(std::io::Error::other));

@@ -313,14 +313,14 @@ impl Mirror {
             let bytes = record.as_ref().as_bytes();
             if index < self.entries() {
                 if self.levels[0].get(index as usize) != Some(&leaf_hash(bytes)) {
-                    return Err(self.invalid(index, bytes, &signed, "another entry stood here".to_owned()).into());
+                    return Err(self.invalid(index, bytes, &signed, "another entry stood here").into());
                 }
                 continue;
             }
             if index > self.entries() {
                 break;
             }
-            self.take(bytes).map_err(|refusal| self.invalid(index, bytes, &signed, refusal))?;
+            self.take(bytes).map_err(|refusal| self.invalid(index, bytes, &signed, &refusal))?;
             if self.entries().is_multiple_of(u64::from(TILE_WIDTH) * 4) {
                 self.flush()?;
             }
@@ -389,9 +389,9 @@ impl Mirror {
         Alarm::RolledBack { ours_size, theirs_size, ours: self.ours(), theirs: signed.to_string() }
     }
 
-    fn invalid(&self, index: u64, bytes: &[u8], signed: &SignedCheckpoint, refusal: String) -> Alarm {
+    fn invalid(&self, index: u64, bytes: &[u8], signed: &SignedCheckpoint, refusal: &str) -> Alarm {
         let record = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_RECORD_BYTES)]).into_owned();
-        Alarm::InvalidEntry { index, refusal: plain(&refusal), record, checkpoint: signed.to_string() }
+        Alarm::InvalidEntry { index, refusal: plain(refusal), record, checkpoint: signed.to_string() }
     }
 
     /// Takes one entry through the rules; says which rule it broke.
@@ -401,6 +401,11 @@ impl Mirror {
             return Err("the log was opened by another hub".to_owned());
         }
         let opened = self.state.apply(&record).map_err(|e| e.to_string())?;
+        if self.entries() == 0
+            && self.state.registry().map(Origin::as_str) != Some(registry_of(self.state.origin()).as_str())
+        {
+            return Err("the log names another hub's registry".to_owned());
+        }
         let levels = &mut self.levels;
         self.frontier.push_with(leaf_hash(bytes), |subtree, hash| {
             if subtree.level.is_multiple_of(TILE_HEIGHT)
@@ -425,6 +430,12 @@ impl Mirror {
         self.kept_from = from;
         Ok(())
     }
+}
+
+/// Origin of the log of parties and keys of the hub whose log this is.
+fn registry_of(origin: &Origin) -> String {
+    let hub = origin.as_str().rsplit_once('/').map_or(origin.as_str(), |(hub, _)| hub);
+    format!("{hub}/hub")
 }
 
 fn cut(text: &str) -> String {

@@ -139,7 +139,6 @@ impl RemoteLog {
     }
 
     /// The mirror, under its lock. Hold it for moments only, and never while waiting.
-    #[must_use]
     pub fn mirror(&self) -> MutexGuard<'_, Mirror> {
         // A panic while it was held may have left it half-way; every use compares roots before it believes.
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)

@@ -110,7 +110,11 @@ impl Logs {
             let after = names.last().map_or("", |last| last.as_str()).to_owned();
             let page = store::logs(&mut *self.0.keeper.db.read().await?, &after, 1_000).await?;
             let before = names.len();
-            names.extend(page.iter().filter(|name| *name != HUB && name.as_str() > after.as_str()).filter_map(|n| n.parse().ok()));
+            names.extend(
+                page.iter()
+                    .filter(|name| *name != HUB && name.as_str() > after.as_str())
+                    .filter_map(|n| n.parse().ok()),
+            );
             if names.len() == before {
                 return Ok(names);
             }

@@ -29,11 +29,12 @@ impl KeyDirectory for Directory {
         key: &'a PublicKey,
     ) -> BoxFuture<'a, Result<Option<Scopes>, DbError>> {
         Box::pin(async move {
-            let class: Option<String> = sqlx::query_scalar("SELECT class FROM p_party_keys WHERE key = $1 AND party = $2")
-                .bind(key.to_string())
-                .bind(party.as_str())
-                .fetch_optional(connection)
-                .await?;
+            let class: Option<String> =
+                sqlx::query_scalar("SELECT class FROM p_party_keys WHERE key = $1 AND party = $2")
+                    .bind(key.to_string())
+                    .bind(party.as_str())
+                    .fetch_optional(connection)
+                    .await?;
             Ok(match class.as_deref() {
                 Some("governance") => Some(Scopes::of(&[Scope::Read, Scope::Write])),
                 Some("node") => Some(Scopes::of(&[Scope::Read, Scope::Node])),

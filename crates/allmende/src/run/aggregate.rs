@@ -147,16 +147,18 @@ pub async fn fold(
         drop(velocities);
         done
     };
-    let store_velocity = async {
-        if wants_velocity { store(&app.blobs, velocity_out, &given_up).await.map(Some) } else { Ok(None) }
-    };
-    let (produced, model, velocity) =
-        tokio::join!(produce, store(&app.blobs, model_out, &given_up), store_velocity);
+    let store_velocity =
+        async { if wants_velocity { store(&app.blobs, velocity_out, &given_up).await.map(Some) } else { Ok(None) } };
+    let (produced, model, velocity) = tokio::join!(produce, store(&app.blobs, model_out, &given_up), store_velocity);
     produced?;
     Ok(Folded { model: model?, velocity: velocity? })
 }
 
-async fn store(blobs: &Blobs, pieces: mpsc::Receiver<Bytes>, given_up: &CancellationToken) -> Result<Digest, BlobError> {
+async fn store(
+    blobs: &Blobs,
+    pieces: mpsc::Receiver<Bytes>,
+    given_up: &CancellationToken,
+) -> Result<Digest, BlobError> {
     let stream = futures::stream::unfold(pieces, |mut pieces| async move { Some((pieces.recv().await?, pieces)) });
     // A half-written model must not be taken for a whole one: the stream ends with an error when the producer failed.
     let checked = stream.map(Ok).chain(futures::stream::once(async {

@@ -71,7 +71,11 @@ fn card(state: &State, run: &Run) -> Option<String> {
     let _ = writeln!(text, "| | |\n|---|---|");
     let _ = writeln!(text, "| Weights | `{}` |", run.final_model?);
     let _ = writeln!(text, "| Parameters | {} |", run.plan.model.parameters());
-    let _ = writeln!(text, "| Layers | {} |", run.plan.model.widths().iter().map(ToString::to_string).collect::<Vec<_>>().join(" → "));
+    let _ = writeln!(
+        text,
+        "| Layers | {} |",
+        run.plan.model.widths().iter().map(ToString::to_string).collect::<Vec<_>>().join(" → ")
+    );
     let _ = writeln!(text, "| Rounds | {} |", run.plan.rounds);
     let _ = writeln!(text, "| Purpose | {} |", run.plan.purpose);
     let _ = writeln!(text, "| Licence | {licence} |");

@@ -77,7 +77,9 @@ pub async fn check_base(app: &App, plan: &Plan) -> Result<(), ApiError> {
     let digest = Digest::of(&bytes);
     if digest != plan.base_model {
         let detail = format!("the plan's network and seed give the base model {digest}, not {}", plan.base_model);
-        return Err(ApiError::new(Code::Unprocessable, detail).hint("propose the run with the same release as the hub's"));
+        return Err(
+            ApiError::new(Code::Unprocessable, detail).hint("propose the run with the same release as the hub's")
+        );
     }
     app.blobs.put_bytes(Bytes::from(bytes)).await?;
     Ok(())

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::api::{PredictAnswer, PredictRequest};
 use crate::app::App;
-use crate::auth::{RequireScope, ReadCaller};
+use crate::auth::{ReadCaller, RequireScope};
 use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
@@ -40,7 +40,8 @@ async fn predict(
         let state = log.state().await?;
         let found = state.run(&run)?;
         let model = found.released.as_ref().and(found.final_model).ok_or_else(|| {
-            ApiError::new(Code::Forbidden, format!("the model of run {run} is not released")).hint("allmende model release")
+            ApiError::new(Code::Forbidden, format!("the model of run {run} is not released"))
+                .hint("allmende model release")
         })?;
         state.require(&state.model_request(found, &caller.party, Action::Serve, app.clock.now()))?;
         (found.plan.clone(), model)
@@ -52,7 +53,10 @@ async fn predict(
     }
     for (i, row) in request.rows.iter().enumerate() {
         if row.len() != inputs {
-            return Err(ApiError::new(Code::Unprocessable, format!("row {i} has {} features, not {inputs}", row.len())));
+            return Err(ApiError::new(
+                Code::Unprocessable,
+                format!("row {i} has {} features, not {inputs}", row.len()),
+            ));
         }
         if row.iter().any(|v| !v.is_finite()) {
             return Err(ApiError::new(Code::Unprocessable, format!("row {i} holds a value that is not finite")));
@@ -82,6 +86,7 @@ async fn predict(
 
 /// The class with the highest probability; of equal ones the first.
 fn likeliest(row: &[f32]) -> u32 {
-    let best = row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &p)| if p > best.1 { (i, p) } else { best });
+    let best =
+        row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &p)| if p > best.1 { (i, p) } else { best });
     u32::try_from(best.0).unwrap_or(0)
 }

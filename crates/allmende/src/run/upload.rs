@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::aggregate::check_model;
 use crate::api::{Placed, Submission, UploadOpening, UploadStanding};
 use crate::app::App;
-use crate::auth::{RequireScope, NodeCaller};
+use crate::auth::{NodeCaller, RequireScope};
 use crate::blobs::{BlobError, Expect};
 use crate::collaboration::api::{aborted, require_own};
 use crate::collaboration::readable;
@@ -272,12 +272,12 @@ async fn parts(app: &App, id: &str) -> Result<Vec<(u64, Digest)>, ApiError> {
     rows.iter()
         .map(|row| {
             let part = to_u64("upload_parts.part", row.try_get(0)?)?;
-            Ok((part, digest("upload_parts.digest", row.try_get(1)?)?))
+            Ok((part, digest("upload_parts.digest", &row.try_get::<String, _>(1)?)?))
         })
         .collect()
 }
 
-fn digest(column: &'static str, text: String) -> Result<Digest, DbError> {
+fn digest(column: &'static str, text: &str) -> Result<Digest, DbError> {
     text.parse().map_err(|e| DbError::Corrupt { column, message: format!("{text}: {e}") })
 }
 
@@ -304,7 +304,8 @@ async fn find(app: &App, log: &Log, id: &str) -> Result<Option<Upload>, ApiError
         .parse()
         .map_err(|e: allmende_core::id::InvalidId| corrupt("uploads.run", e.to_string()))?;
     let small = |column, value: i64| u32::try_from(value).map_err(|e| corrupt(column, e.to_string()));
-    let coalition = u16::try_from(row.try_get::<i64, _>(1)?).map_err(|e| corrupt("uploads.coalition", e.to_string()))?;
+    let coalition =
+        u16::try_from(row.try_get::<i64, _>(1)?).map_err(|e| corrupt("uploads.coalition", e.to_string()))?;
     let offer: String = row.try_get(7)?;
     let (offer, base) = offer.split_once(' ').ok_or_else(|| corrupt("uploads.offer", offer.clone()))?;
     let body = UpdateSubmitted {
@@ -312,9 +313,9 @@ async fn find(app: &App, log: &Log, id: &str) -> Result<Option<Upload>, ApiError
         coalition: Coalition(coalition),
         round: small("uploads.round", row.try_get(2)?)?,
         slot: small("uploads.slot", row.try_get(3)?)?,
-        offer: digest("uploads.offer", offer.to_owned())?,
-        base: digest("uploads.offer", base.to_owned())?,
-        update: digest("uploads.digest", row.try_get(4)?)?,
+        offer: digest("uploads.offer", offer)?,
+        base: digest("uploads.offer", base)?,
+        update: digest("uploads.digest", &row.try_get::<String, _>(4)?)?,
         size_bytes: to_u64("uploads.size_bytes", row.try_get(5)?)?,
         weight: to_u64("uploads.weight", row.try_get(6)?)?,
     };
@@ -327,7 +328,8 @@ async fn find(app: &App, log: &Log, id: &str) -> Result<Option<Upload>, ApiError
 /// # Errors
 /// The store's.
 pub async fn sweep(app: &App) -> Result<u64, ApiError> {
-    let before = app.clock.now().plus_ms(-i64::try_from(app.config.upload_max_age_s).unwrap_or(i64::MAX).saturating_mul(1_000));
+    let before =
+        app.clock.now().plus_ms(-i64::try_from(app.config.upload_max_age_s).unwrap_or(i64::MAX).saturating_mul(1_000));
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM uploads WHERE state = 'open' AND created_at < $1")
         .bind(before.0)
         .fetch_all(&mut *app.db.read().await?)
