@@ -3,8 +3,11 @@
 
 mod story;
 mod config;
+mod fuzz;
 mod http;
+mod reference;
 mod stores;
+mod tidy;
 mod tls;
 mod verify;
 
