@@ -161,9 +161,10 @@ fn conclude(
 }
 
 type Stale = BTreeMap<(u8, u64), Vec<u16>>;
+type Narrower = Vec<(u64, u16)>;
 
 /// Sorts what else lies in the folder: narrower tiles of earlier sizes, and files that are no part of the log.
-fn others(source: &dyn Source, size: u64) -> Result<(Stale, Vec<(u64, u16)>, Vec<NotChecked>), Finding> {
+fn others(source: &dyn Source, size: u64) -> Result<(Stale, Narrower, Vec<NotChecked>), Finding> {
     let (mut hashes, mut entries, mut strays, mut more) = (Stale::new(), Vec::new(), Vec::new(), 0_u64);
     let unreadable = |source| Finding::Unreadable { path: "the folder".to_owned(), source };
     for path in source.list().map_err(unreadable)?.unwrap_or_default() {
