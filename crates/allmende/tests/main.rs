@@ -1,6 +1,7 @@
 //! The only test binary: one link for all tests of the program.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod agent;
 mod config;
 mod http;
 mod stores;
