@@ -3,8 +3,12 @@
 
 mod agent;
 mod config;
+mod fuzz;
 mod http;
+mod reference;
 mod stores;
+mod story;
+mod tidy;
 mod tls;
 mod verify;
 

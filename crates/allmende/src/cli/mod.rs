@@ -27,7 +27,9 @@ pub mod key;
 pub mod member;
 pub mod output;
 pub mod passphrase;
+pub mod plan;
 pub mod reference;
+pub mod run;
 pub mod serve;
 pub mod table;
 pub mod words;
@@ -97,6 +99,9 @@ pub enum Command {
     /// Draft, propose, sign and read terms
     #[command(subcommand)]
     Agreement(agreement::Agreement),
+    /// Propose, approve and follow runs
+    #[command(subcommand)]
+    Run(run::Run),
     /// Look at the hub's settings
     #[command(subcommand)]
     Config(config::Config),
@@ -116,6 +121,7 @@ impl Command {
             Self::Collaboration(command) => command.run(context).await,
             Self::Decision(command) => command.run(context).await,
             Self::Agreement(command) => command.run(context).await,
+            Self::Run(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,
             Self::Config(command) => command.run(context),
