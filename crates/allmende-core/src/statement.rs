@@ -21,6 +21,10 @@ use crate::run::plan::{Coalition, Plan};
 use crate::signature::{PublicKey, SecretKey};
 use crate::time::Timestamp;
 
+mod parts;
+
+pub use parts::{CoalitionValue, Confusion, Counted, FailureCode, OpenBytes, RefusalCode};
+
 /// Version of the statements and of the wire between hub and node.
 pub const PROTOCOL: u32 = 1;
 /// The party id under which a hub signs.
@@ -117,9 +121,9 @@ pub enum StatementError {
 }
 
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident $kind:literal by [$($class:ident),+] $scope:ident $fields:tt)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal by [$($class:ident),+] $scope:ident $fields:tt)+) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])+
             #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields)]
             pub struct $name $fields
@@ -151,7 +155,12 @@ macro_rules! statements {
         }
 
         /// Kind → key classes that may sign it → where it stands: the closed table.
-        pub const TABLE: &[Row] = &[$(Row { kind: $kind, classes: &[$(KeyClass::$class),+], scope: Scope::$scope }),+];
+        pub const TABLE: &[Row] = &[$(Row {
+            kind: $kind,
+            says: concat!($($doc),+),
+            classes: &[$(KeyClass::$class),+],
+            scope: Scope::$scope,
+        }),+];
 
         $(impl From<$name> for Body { fn from(body: $name) -> Self { Self::$name(body) } })+
     };
@@ -175,6 +184,8 @@ pub enum Scope {
 pub struct Row {
     /// The kind's name.
     pub kind: &'static str,
+    /// What such a statement says.
+    pub says: &'static str,
     /// Who may sign.
     pub classes: &'static [KeyClass],
     /// Where it stands.
@@ -446,84 +457,6 @@ statements! {
         pub amounts: Vec<Amount>,
     }
 }
-
-/// The bytes of an openly shared asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenBytes {
-    /// SHA-256 of the file.
-    pub digest: Digest,
-    /// Its size.
-    pub size_bytes: u64,
-}
-
-/// An update that a round counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counted {
-    /// Whose place in the plan.
-    pub slot: u32,
-    /// Digest of its bytes.
-    pub update: Digest,
-    /// Its weight in rows.
-    pub weight: u64,
-}
-
-/// What a coalition's model achieves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CoalitionValue {
-    /// Who trained.
-    pub coalition: Coalition,
-    /// Rows right.
-    pub correct: u64,
-    /// Rows evaluated.
-    pub total: u64,
-}
-
-/// An integer confusion matrix whose cells under five are merged into one number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Confusion {
-    /// `(true class, predicted class, rows)` of every cell with at least five rows, ascending.
-    pub cells: Vec<(u32, u32, u64)>,
-    /// Rows in all smaller cells together.
-    pub merged: u64,
-}
-
-codes!(
-    /// Why a node refuses a run.
-    RefusalCode {
-        /// The terms deny it.
-        Terms = "terms",
-        /// The owner's own policy denies it.
-        Owner = "owner",
-        /// The owner was asked and said no.
-        Declined = "declined",
-        /// The node does not hold the dataset.
-        Data = "data",
-        /// What the hub said does not fit what the log says.
-        Mismatch = "mismatch",
-        /// The owner stopped the node.
-        Stopped = "stopped",
-    }
-);
-
-codes!(
-    /// Why a run stopped.
-    FailureCode {
-        /// Fewer updates than the minimum at the deadline.
-        MinimumNotMet = "minimum-not-met",
-        /// Too many nodes refused.
-        Refused = "refused",
-        /// Nodes did not answer in time.
-        NoAnswer = "no-answer",
-        /// The agreement ended or an asset was taken back.
-        NotAllowed = "not-allowed",
-        /// The average of the updates was not finite.
-        Diverged = "diverged",
-    }
-);
 
 /// The row of a kind.
 #[must_use]

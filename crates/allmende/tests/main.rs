@@ -1,9 +1,13 @@
 //! The only test binary: one link for all tests of the program.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod story;
 mod config;
+mod fuzz;
 mod http;
+mod reference;
 mod stores;
+mod tidy;
 mod tls;
 mod verify;
 
