@@ -28,6 +28,7 @@ pub mod view;
 
 pub mod asset;
 pub mod collaboration;
+pub mod console;
 pub mod ledger;
 pub mod node;
 pub mod party;

@@ -54,7 +54,7 @@ pub struct World {
     pub leaves: Vec<Vec<u8>>,
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     pub now: Timestamp,
-    agreement: Option<Digest>,
+    pub agreement: Option<Digest>,
 }
 
 pub fn key(party: &str, class: KeyClass) -> SecretKey {
