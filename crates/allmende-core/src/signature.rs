@@ -180,7 +180,10 @@ mod tests {
     fn rfc_8032_test_1() {
         let seed = from_hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").expect("hex");
         let key = SecretKey::from_seed(&seed);
-        assert_eq!(key.public().to_string(), "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        assert_eq!(
+            key.public().to_string(),
+            "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
         let signature = key.sign(b"");
         assert_eq!(
             to_hex(signature.as_bytes()),

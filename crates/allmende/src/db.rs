@@ -271,7 +271,7 @@ impl Db {
         Ok(Tx { inner: self.writer.begin_with(begin).await? })
     }
 
-    /// Asks the database for a sign of life, from a reader and from the writer.
+    /// Asks the database for a sign of life by reading; whether its disk is full shows only when something is written.
     ///
     /// # Errors
     /// [`DbError`].

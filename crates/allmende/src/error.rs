@@ -14,6 +14,7 @@ use crate::blobs::BlobError;
 use allmende_core::state::Refusal;
 
 use crate::db::DbError;
+use crate::ledger::read::ReadError;
 use crate::ledger::{AppendError, LedgerError};
 
 macro_rules! codes {
@@ -339,6 +340,18 @@ impl From<Refusal> for ApiError {
         match refusal.hint() {
             Some(hint) => error.hint(hint),
             None => error,
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing { .. } => Self::not_found(error),
+            ReadError::Tile(error) => Self::new(Code::BadRequest, error.to_string()),
+            ReadError::Append(error) => error.into(),
+            ReadError::Ledger(error) => error.into(),
+            damaged @ (ReadError::Merkle(_) | ReadError::Damaged(_)) => Self::internal(damaged),
         }
     }
 }

@@ -52,7 +52,11 @@ pub fn private_dir(path: &Path) -> Result<(), KeyFileError> {
     made.map_err(|source| KeyFileError::Io { path: path.into(), source })
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
+/// Reads the secret file at `path`, if there is one; others must not be able to.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn load(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.into(), source };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -76,7 +80,7 @@ pub fn load_or_create(
     path: &Path,
     make: impl FnOnce() -> Result<Zeroizing<String>, KeyFileError>,
 ) -> Result<Zeroizing<String>, KeyFileError> {
-    if let Some(text) = read(path)? {
+    if let Some(text) = load(path)? {
         return Ok(text);
     }
     let text = make()?;
@@ -97,7 +101,7 @@ pub fn load_or_create(
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(io)?;
     faults::point("key.after_rename");
-    read(path)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
+    load(path)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
 }
 
 /// The Ed25519 key in the file at `path` (64 hexadecimal digits), made from fresh randomness when there is none.

@@ -24,15 +24,19 @@ pub mod projection;
 pub mod router;
 pub mod server;
 pub mod tls;
-pub mod view;
 
+pub mod agent;
 pub mod asset;
+pub mod cli;
+pub mod client;
 pub mod collaboration;
 pub mod console;
+pub mod demo;
 pub mod ledger;
 pub mod node;
 pub mod party;
 pub mod run;
 pub mod verify;
+pub mod view;
 
 pub mod hub;

@@ -1,2 +1,5 @@
 //! The program's entry; everything is in the library.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    allmende::cli::main()
+}

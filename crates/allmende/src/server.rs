@@ -78,9 +78,11 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output
     tracing::info!(open = connections.len(), "stopping: open requests may finish");
     app.closing.cancel();
     connections.close();
+    app.tasks.close();
     let drain = Duration::from_secs(app.config.drain_timeout_s);
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "stopped with requests still open");
+    let drained = async { tokio::join!(connections.wait(), app.tasks.wait()) };
+    if tokio::time::timeout(drain, drained).await.is_err() {
+        tracing::warn!(open = connections.len(), tasks = app.tasks.len(), "stopped with work still open");
     }
     app.db.close().await;
 }

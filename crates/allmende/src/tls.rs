@@ -209,7 +209,7 @@ pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
             let tls = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
             let builder = builder.https_only(true);
             Ok(match trust {
-                Trust::System => builder.build()?,
+                Trust::System => builder.tls_version_min(reqwest::tls::Version::TLS_1_3).build()?,
                 Trust::Pin(pin) => {
                     let verifier = Arc::new(Pinned { pin: *pin, provider: provider() });
                     let tls = tls.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod config;
+mod console;
 mod http;
 mod stores;
 mod tls;

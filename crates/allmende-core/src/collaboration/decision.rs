@@ -134,7 +134,7 @@ pub fn standing(
     };
     match verdict {
         Some(outcome) => Standing::Decided(outcome),
-        None if late => Standing::Decided(on_deadlock(&charter.deadlock, votes)),
+        None if late => Standing::Decided(on_deadlock(&charter.deadlock, &cast)),
         None => Standing::Open { until },
     }
 }
@@ -201,10 +201,10 @@ fn weighted(yes: (u128, u128), open: (u128, u128), threshold: u32, quorate: bool
     (late && quorate).then_some(Outcome::Rejected)
 }
 
-fn on_deadlock(deadlock: &Deadlock, votes: &BTreeMap<PartyId, Vote>) -> Outcome {
+fn on_deadlock(deadlock: &Deadlock, cast: &[(&PartyId, Vote)]) -> Outcome {
     match deadlock {
-        Deadlock::Arbiter { party } => match votes.get(party) {
-            Some(Vote::Yes) => Outcome::Passed,
+        Deadlock::Arbiter { party } => match cast.iter().find(|(voter, _)| *voter == party) {
+            Some((_, Vote::Yes)) => Outcome::Passed,
             Some(_) => Outcome::Rejected,
             None => Outcome::Expired,
         },

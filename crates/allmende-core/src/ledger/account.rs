@@ -302,10 +302,24 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`] names the first transfer or account at fault.
     pub fn post(&mut self, linked: &[Transfer]) -> Result<(), AccountError> {
+        self.post_drafted(linked, BTreeMap::new())
+    }
+
+    /// As [`Self::post`]; accounts that do not exist yet are opened without limit, if the transfers hold.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub fn post_opening(&mut self, linked: &[Transfer]) -> Result<(), AccountError> {
+        let named = linked.iter().flat_map(|t| [&t.debit, &t.credit]).filter(|id| !self.accounts.contains_key(id));
+        let opened = named.map(|id| (id.clone(), Account::default())).collect();
+        self.post_drafted(linked, opened)
+    }
+
+    fn post_drafted(&mut self, linked: &[Transfer], opened: BTreeMap<AccountId, Account>) -> Result<(), AccountError> {
         if linked.len() > MAX_LINKED {
             return Err(AccountError::TooMany(linked.len()));
         }
-        let mut draft = Draft { books: self, accounts: BTreeMap::new(), transfers: BTreeMap::new() };
+        let mut draft = Draft { books: self, accounts: opened, transfers: BTreeMap::new() };
         for transfer in linked {
             draft.take(transfer)?;
         }
@@ -412,8 +426,10 @@ fn decrease(total: &mut Total, amount: Amount) -> Option<()> {
 impl Draft<'_> {
     fn account(&mut self, id: &AccountId) -> Result<&mut Account, AccountError> {
         let unknown = || AccountError::UnknownAccount(id.clone());
-        let before = *self.books.accounts.get(id).ok_or_else(unknown)?;
-        Ok(self.accounts.entry(id.clone()).or_insert(before))
+        if let (None, Some(before)) = (self.accounts.get(id), self.books.accounts.get(id)) {
+            self.accounts.insert(id.clone(), *before);
+        }
+        self.accounts.get_mut(id).ok_or_else(unknown)
     }
 
     fn recorded(&self, id: &TransferId) -> Option<&Recorded> {

@@ -115,11 +115,13 @@ pub fn next(state: &State, now: Timestamp) -> Next {
 
 fn next_in_run(state: &State, run: &Run, now: Timestamp, next: &mut Next) {
     let id = || run.id.clone();
-    if !run.checked {
+    // The check stands under the run's agreement: once that is over it can no longer be recorded.
+    if !run.checked && state.in_force(&run.plan.agreement, now).is_some() {
         next.steps.push(Step::Check { run: id() });
     }
     if run.status == Status::Finished {
-        if run.contribution.is_none() && state.contribution(run).is_ok() {
+        let under_terms = state.terms_in_force(now).next().is_some();
+        if run.contribution.is_none() && under_terms && state.contribution(run).is_ok() {
             next.steps.push(Step::Measure { run: id() });
         }
         return;
@@ -136,8 +138,7 @@ fn next_in_run(state: &State, run: &Run, now: Timestamp, next: &mut Next) {
         return;
     }
     if run.status == Status::Approved {
-        let answered = run.answers.len() == run.plan.slots.len();
-        if answered || now >= run.deadline(run.changed_at) {
+        if run.may_start(now) {
             next.steps.push(Step::Start { run: id() });
         } else {
             next.wake(run.deadline(run.changed_at));
@@ -169,7 +170,7 @@ fn rounds(run: &Run, now: Timestamp, next: &mut Next) {
         } else if run.may_drop(coalition, now) {
             next.steps.push(Step::DropTrack { run: run.id.clone(), coalition });
         } else {
-            next.wake(run.deadline(track.opened_at));
+            next.wake(run.round_deadline(track));
         }
     }
 }
@@ -219,9 +220,10 @@ pub fn tasks(run: &Run, party: &PartyId, node: &PublicKey) -> Vec<Task> {
     let Ok(place) = u32::try_from(slot) else { return Vec::new() };
     match (run.status, run.answers.get(&place)) {
         (Status::Approved | Status::Started, None) => return vec![Task::Answer],
-        // Another node of the party steps in for the one that accepted.
+        // Another node of the party steps in once the one that accepted has gone missing; before that, two nodes would
+        // take the run from each other for ever.
         (Status::Approved | Status::Started, Some(Answer::Accepted { node: accepted })) if accepted != node => {
-            return vec![Task::Answer];
+            return if run.absent.contains(&place) { vec![Task::Answer] } else { Vec::new() };
         }
         (Status::Started, Some(Answer::Accepted { .. })) => {}
         _ => return Vec::new(),

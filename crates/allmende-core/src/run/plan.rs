@@ -289,7 +289,8 @@ impl Plan {
     #[must_use]
     pub fn is_evaluated(&self, coalition: Coalition, round: u32) -> bool {
         let whole = coalition == Coalition::all(self.slots.len());
-        round == self.rounds || (whole && round > 0 && self.evaluate_every > 0 && round.is_multiple_of(self.evaluate_every))
+        round == self.rounds
+            || (whole && round > 0 && self.evaluate_every > 0 && round.is_multiple_of(self.evaluate_every))
     }
 
     /// The slot of `party`, if it takes part.

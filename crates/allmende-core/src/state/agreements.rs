@@ -81,7 +81,8 @@ impl Agreement {
     /// Whether the terms hold at this time.
     #[must_use]
     pub fn is_in_force(&self, at: Timestamp) -> bool {
-        matches!(self.status, AgreementStatus::InForce { .. }) && (self.terms.starts..=self.terms.ends).contains(&at.date())
+        matches!(self.status, AgreementStatus::InForce { .. })
+            && (self.terms.starts..=self.terms.ends).contains(&at.date())
     }
 
     /// Whether `party` has left by this time.
@@ -113,9 +114,7 @@ impl State {
         let owner = request.asset.owner();
         // Joint results stand under the collaboration's own name.
         let joint = self.collaboration.as_ref().is_some_and(|c| c.as_str() == owner.as_str());
-        let gone = |party: &PartyId| {
-            !self.members.contains_key(party) || self.agreements.values().any(|a| a.has_left(party, request.at))
-        };
+        let gone = |party: &PartyId| !self.members.contains_key(party) || self.terms_left(party, request.at);
         let denied = |missing| Decision { outcome: Outcome::Deny, clauses: Vec::new(), missing: vec![missing] };
         if let Some(party) = [&request.actor, &owner].into_iter().find(|p| gone(p) && !(joint && **p == owner)) {
             return denied(Missing::NotBound { party: party.clone() });
@@ -125,6 +124,11 @@ impl State {
         }
         let terms: Vec<&Terms> = self.terms_in_force(request.at).map(|(_, terms)| terms).collect();
         check::check(&terms, request)
+    }
+
+    /// Whether `party` has left terms that still hold for the others. Terms that are over no longer speak of anybody.
+    fn terms_left(&self, party: &PartyId, at: Timestamp) -> bool {
+        self.agreements.values().any(|a| a.is_in_force(at) && a.has_left(party, at))
     }
 
     /// As [`Self::judge`], with a refusal for a denial.
@@ -207,7 +211,10 @@ impl State {
         let agreement = self.agreements.get(&body.terms).ok_or(Refusal::UnknownTerms { terms: body.terms })?;
         let named = agreement.terms.parties.iter().find(|p| p.id == *party);
         if named.is_none_or(|p| p.key != context.key()) {
-            return Err(Refusal::TermsMismatch { field: "parties", detail: format!("they do not name {party} with this key") });
+            return Err(Refusal::TermsMismatch {
+                field: "parties",
+                detail: format!("they do not name {party} with this key"),
+            });
         }
         if agreement.signatures.contains_key(party) {
             return Err(Refusal::AlreadySigned { party: party.clone() });
@@ -229,8 +236,17 @@ impl State {
         if agreement.status != AgreementStatus::Offered || !agreement.is_complete(&self.members) {
             return;
         }
+        // Offers expire, also while the members decide. And only one successor can replace terms: had another offer replaced
+        // them since, both would be in force.
+        let (old, expires) = (agreement.terms.replaces, agreement.terms.offer_expires);
+        let replaceable = old.is_none_or(|old| {
+            matches!(self.agreements.get(&old).map(|a| a.status), Some(AgreementStatus::InForce { .. }))
+        });
+        if at.date() > expires || !replaceable {
+            return;
+        }
+        let Some(agreement) = self.agreements.get_mut(&digest) else { return };
         agreement.status = AgreementStatus::InForce { since: at };
-        let old = agreement.terms.replaces;
         if let Some(old) = old.and_then(|old| self.agreements.get_mut(&old)) {
             let withdrawn = std::mem::take(&mut old.withdrawn);
             old.status = AgreementStatus::Replaced { at, by: digest };

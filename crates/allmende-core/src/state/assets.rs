@@ -45,13 +45,21 @@ impl State {
         match (body.class, &body.bytes) {
             (DataClass::Record, None) if body.train_rows > 0 && body.features > 0 && body.classes > 1 => {}
             (DataClass::Record, None) => {
-                return Err(Refusal::BadAsset { detail: "a dataset has training rows, features and at least two classes" });
+                return Err(Refusal::BadAsset {
+                    detail: "a dataset has training rows, features and at least two classes",
+                });
             }
             (DataClass::Reference, Some(_)) => {}
             (DataClass::Record, Some(_)) => {
-                return Err(Refusal::BadAsset { detail: "records are never shared as bytes; register the open part as reference" });
+                return Err(Refusal::BadAsset {
+                    detail: "records are never shared as bytes; register the open part as reference",
+                });
             }
-            _ => return Err(Refusal::BadAsset { detail: "a dataset is of class record, or of class reference with its bytes" }),
+            _ => {
+                return Err(Refusal::BadAsset {
+                    detail: "a dataset is of class record, or of class reference with its bytes",
+                });
+            }
         }
         let asset = Asset { registered: body.clone(), registered_at: context.at, revoked_at: None };
         self.assets.insert(body.asset.clone(), asset);

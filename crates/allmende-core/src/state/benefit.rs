@@ -3,12 +3,12 @@
 use super::runs::{Contribution, Run, Status};
 use super::{Checked, Context, Refusal, State};
 use crate::agreement::clause::{Benefit, ClauseKind};
-use crate::agreement::vocabulary::BenefitRule;
 use crate::agreement::terms::Terms;
+use crate::agreement::vocabulary::BenefitRule;
 use crate::amount::Amount;
 use crate::contribution::{AllZero, Negative, Ratio, shapley, shares};
 use crate::id::PartyId;
-use crate::ledger::account::{Action, AccountId, Transfer};
+use crate::ledger::account::{AccountId, Action, Transfer};
 use crate::settlement::{Settlement, settle};
 use crate::statement::{CoalitionValue, ContributionMeasured, PayoutPosted};
 
@@ -113,7 +113,7 @@ impl State {
         }
         let transfers = transfers(context.party(), run, body);
         self.accounts
-            .post(&transfers)
+            .post_opening(&transfers)
             .map_err(|e| Refusal::WrongResult { what: "the posting", expected: e.to_string() })?;
         self.payouts.insert(body.payout.clone(), body.run.clone());
         Ok(())

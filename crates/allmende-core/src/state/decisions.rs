@@ -170,8 +170,10 @@ impl State {
                 self.excluded.insert(party.clone());
             }
             Subject::End { terms } if passed => {
-                if let Some(agreement) = self.agreements.get_mut(terms) {
-                    agreement.status = AgreementStatus::Ended { at };
+                // Terms that were replaced while the members voted stay replaced.
+                let agreement = self.agreements.get_mut(terms);
+                if let Some(a) = agreement.filter(|a| matches!(a.status, AgreementStatus::InForce { .. })) {
+                    a.status = AgreementStatus::Ended { at };
                 }
             }
             _ => {}

@@ -59,6 +59,10 @@ impl State {
         let party = self.signing_party(context)?;
         match (by, body.class) {
             (KeyClass::Root, KeyClass::Governance) => party.governance = Some(body.new),
+            // A recovery key is known to everybody once it has signed: as the root it would recover nothing.
+            (KeyClass::Recovery, KeyClass::Root) if body.new == context.key() => {
+                return Err(Refusal::KeyInUse { key: body.new });
+            }
             (KeyClass::Recovery, KeyClass::Root) => {
                 party.root = body.new;
                 // A recovery key is revealed when it is used, and so serves once.
@@ -66,7 +70,7 @@ impl State {
             }
             _ => return Err(Refusal::WrongClass { kind: "key.rotated", class: by }),
         }
-        self.keys_used.insert(body.new);
+        self.keys_used.extend([body.new, context.key()]);
         Ok(())
     }
 
@@ -74,6 +78,7 @@ impl State {
         let by = context.opened.statement.header.by.class;
         let party = self.signing_party(context)?;
         if party.nodes.remove(&body.key).is_some() {
+            self.node_gone(&body.key);
             return Ok(());
         }
         if by == KeyClass::Root && party.governance == Some(body.key) {

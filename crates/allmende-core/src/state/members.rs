@@ -1,6 +1,7 @@
 //! Founding a collaboration and joining it.
 
 use super::{Checked, Context, Refusal, State};
+use crate::collaboration::charter::MAX_MEMBERS;
 use crate::id::PartyId;
 use crate::statement::{CollaborationJoined, CollaborationProposed};
 
@@ -30,6 +31,9 @@ impl State {
         if !self.may_join(party) {
             return Err(Refusal::NotInvited { party: party.clone() });
         }
+        if self.members.len() >= MAX_MEMBERS {
+            return Err(Refusal::Limit { what: "members of one collaboration", limit: MAX_MEMBERS as u64 });
+        }
         self.admitted.remove(party);
         self.members.insert(party.clone(), context.at);
         Ok(())
@@ -43,10 +47,6 @@ impl State {
     }
 
     pub(super) fn require_member(&self, party: &PartyId) -> Checked {
-        if self.members.contains_key(party) {
-            Ok(())
-        } else {
-            Err(Refusal::NotMember { party: party.clone() })
-        }
+        if self.members.contains_key(party) { Ok(()) } else { Err(Refusal::NotMember { party: party.clone() }) }
     }
 }

@@ -112,18 +112,28 @@ impl State {
     /// # Errors
     /// [`Refusal`] says why it cannot stand here; the state is then unchanged.
     pub fn apply(&mut self, record: &Record) -> Result<Opened, Refusal> {
-        if record.arrived_at < self.last_arrival {
-            return Err(Refusal::TimeRunsBack { last: self.last_arrival, got: record.arrived_at });
-        }
         let opened = Statement::open(&record.envelope)?;
-        let scope = self.check_header(&opened, record.arrived_at)?;
-        self.dispatch(&Context { opened: &opened, at: record.arrived_at })?;
+        self.apply_opened(&opened, record.arrived_at)?;
+        Ok(opened)
+    }
+
+    /// As [`Self::apply`], for a statement that the caller has opened itself: whoever needs it twice opens it once. The
+    /// signature is not checked again.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why it cannot stand here; the state is then unchanged.
+    pub fn apply_opened(&mut self, opened: &Opened, arrived_at: Timestamp) -> Checked {
+        if arrived_at < self.last_arrival {
+            return Err(Refusal::TimeRunsBack { last: self.last_arrival, got: arrived_at });
+        }
+        let scope = self.check_header(opened, arrived_at)?;
+        self.dispatch(&Context { opened, at: arrived_at })?;
 
         let chain = self.chains.entry((opened.key, scope == Scope::Keys)).or_default();
         *chain = Chain { next: opened.statement.header.seq + 1, last: Some(opened.digest) };
         self.size += 1;
-        self.last_arrival = record.arrived_at;
-        Ok(opened)
+        self.last_arrival = arrived_at;
+        Ok(())
     }
 
     fn check_header(&self, opened: &Opened, at: Timestamp) -> Result<Scope, Refusal> {
@@ -145,7 +155,7 @@ impl State {
         if header.previous != chain.last {
             return Err(Refusal::Previous {});
         }
-        if row.scope == Scope::Agreement && !header.agreement.is_some_and(|terms| self.in_force(&terms, at).is_some()) {
+        if row.scope == Scope::Agreement && header.agreement.is_none_or(|terms| self.in_force(&terms, at).is_none()) {
             return Err(Refusal::NotInForce { agreement: header.agreement });
         }
         Ok(row.scope)
@@ -176,7 +186,10 @@ impl State {
             (Body::LogOpened(_), KeyClass::Hub) => is_hub,
             (Body::PartyRegistered(_), KeyClass::Root) => !is_hub,
             (_, KeyClass::Hub) => is_hub && self.hub_key == Some(opened.key),
-            (_, class) => self.parties.get(&by.party).is_some_and(|p| p.holds(class, &opened.key)),
+            (_, class) => {
+                let unknown = || Refusal::UnknownParty { party: by.party.clone() };
+                self.parties.get(&by.party).ok_or_else(unknown)?.holds(class, &opened.key)
+            }
         };
         if holds {
             Ok(())
@@ -203,7 +216,7 @@ impl State {
             Body::AssetRegistered(body) => self.asset_registered(context, body),
             Body::AssetRevoked(body) => self.asset_revoked(context, body),
             Body::RunProposed(body) => self.run_proposed(context, body),
-            Body::RunChecked(body) => self.run_checked(body),
+            Body::RunChecked(body) => self.run_checked(context, body),
             Body::RunAccepted(body) => self.run_accepted(context, body),
             Body::RunRefused(body) => self.run_refused(context, body),
             Body::RunStarted(body) => self.run_started(context, body),

@@ -14,6 +14,9 @@ macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident $fields:tt $code:literal $text:literal $(=> $hint:literal)?)+) => {
         refusals!(@enum $($(#[$doc])* $name $fields $text)+);
         impl Refusal {
+            /// All codes.
+            pub const CODES: &[&str] = &[$($code),+];
+
             /// A stable code for programs.
             #[must_use]
             pub const fn code(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Collaborations on the hub: founding them, taking their members' statements, and giving their logs out.
 
 pub mod api;
-pub(crate) mod log_api;
+mod log_api;
 
 use std::sync::Arc;
 

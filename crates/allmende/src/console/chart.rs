@@ -104,7 +104,8 @@ pub fn confusion(view: &ConfusionView, lang: Lang) -> Markup {
     let rows = |truth: u32, predicted: u32| {
         view.cells.iter().find(|c| c.truth == truth && c.predicted == predicted).map_or(0, |c| c.rows)
     };
-    let caption = lang.say("Rows by true class (down) and predicted class (across)", "按真实类别（纵）与预测类别（横）统计的行数");
+    let caption = lang
+        .say("Rows by true class (down) and predicted class (across)", "按真实类别（纵）与预测类别（横）统计的行数");
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table.confusion {

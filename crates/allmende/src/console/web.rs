@@ -2,7 +2,6 @@
 
 use allmende_core::digest::Digest;
 use allmende_core::id::{CollaborationId, RunId};
-use allmende_core::ledger::checkpoint::SignedCheckpoint;
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -17,11 +16,10 @@ use super::session::{self, Reader};
 use super::text::Lang;
 use super::theme;
 use crate::app::App;
-use crate::collaboration::log_api::receipt;
 use crate::collaboration::{may_read, readable};
 use crate::error::{ApiError, Code};
 use crate::extract::{Body, Path, Query};
-use crate::ledger::store;
+use crate::ledger::{read, store};
 use crate::{projection, view};
 
 /// No script, no frame, nothing from elsewhere; forms go to the hub itself.
@@ -73,7 +71,8 @@ impl FromRequestParts<App> for Asked {
 
 /// A page with its headers.
 fn page(status: StatusCode, markup: Markup) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], markup.into_string()).into_response();
+    let mut response =
+        (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], markup.into_string()).into_response();
     let headers = response.headers_mut();
     let set = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -230,11 +229,11 @@ async fn collaborations(State(app): State<App>, asked: Asked, reader: Read, Quer
 
 /// Loads the collaboration's state for its reader and shows one of its tabs.
 macro_rules! tab {
-    ($app:expr, $asked:expr, $reader:expr, $c:expr, $tab:expr, |$state:ident, $page:ident| $body:block) => {
+    ($app:expr, $asked:expr, $reader:expr, $c:expr, $tab:expr, |$log:ident, $state:ident, $page:ident| $body:block) => {
         answer!($asked, {
             let caller = $reader?.0;
-            let log = readable(&$app, &$c, &caller.party).await?;
-            let $state = log.state().await?;
+            let $log = readable(&$app, &$c, &caller.party).await?;
+            let $state = $log.state().await?;
             let title = $state.charter().map_or_else(|| $c.to_string(), |c| c.title.clone());
             let id = $c.to_string();
             let $page = Page { lang: $asked.lang, path: &$asked.path, collaboration: &id, title: &title, tab: $tab };
@@ -249,7 +248,7 @@ async fn overview(
     reader: Read,
     Path((_, c)): Path<(String, CollaborationId)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Overview, |state, page| {
+    tab!(app, asked, reader, c, Tab::Overview, |log, state, page| {
         let now = app.clock.now();
         let shown = view::collaboration(&state, now, asked.lang.language());
         let shown = shown.ok_or_else(|| ApiError::not_found("this collaboration"))?;
@@ -263,7 +262,7 @@ async fn terms_list(
     reader: Read,
     Path((_, c)): Path<(String, CollaborationId)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Terms, |state, page| {
+    tab!(app, asked, reader, c, Tab::Terms, |log, state, page| {
         Ok(pages::terms_list(&page, &view::agreements(&state, app.clock.now())))
     })
 }
@@ -274,7 +273,7 @@ async fn terms(
     reader: Read,
     Path((_, c, digest)): Path<(String, CollaborationId, String)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Terms, |state, page| {
+    tab!(app, asked, reader, c, Tab::Terms, |log, state, page| {
         let missing = || ApiError::not_found("these terms");
         let digest: Digest = format!("sha256:{digest}").parse().map_err(|_| missing())?;
         let shown = view::agreement(&state, &digest, app.clock.now(), asked.lang.language()).ok_or_else(missing)?;
@@ -288,7 +287,7 @@ async fn runs(
     reader: Read,
     Path((_, c)): Path<(String, CollaborationId)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Runs, |state, page| { Ok(pages::runs(&page, &view::runs(&state))) })
+    tab!(app, asked, reader, c, Tab::Runs, |log, state, page| { Ok(pages::runs(&page, &view::runs(&state))) })
 }
 
 async fn run(
@@ -297,7 +296,7 @@ async fn run(
     reader: Read,
     Path((_, c, id)): Path<(String, CollaborationId, RunId)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Runs, |state, page| {
+    tab!(app, asked, reader, c, Tab::Runs, |log, state, page| {
         let shown = view::run(&state, &id).ok_or_else(|| ApiError::not_found(format!("run {id}")))?;
         Ok(pages::run(&page, &shown, view::contribution(&state, &id).as_ref()))
     })
@@ -309,7 +308,7 @@ async fn benefit(
     reader: Read,
     Path((_, c)): Path<(String, CollaborationId)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Benefit, |state, page| {
+    tab!(app, asked, reader, c, Tab::Benefit, |log, state, page| {
         let contributions: Vec<_> = state.runs().keys().filter_map(|id| view::contribution(&state, id)).collect();
         Ok(pages::benefit(&page, &contributions, &view::payouts(&state), &view::accounts(&state)))
     })
@@ -327,7 +326,7 @@ async fn ledger(
     Path((_, c)): Path<(String, CollaborationId)>,
     Query(query): Query<Before>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Ledger, |state, page| {
+    tab!(app, asked, reader, c, Tab::Ledger, |log, state, page| {
         let (size, note) = (state.size(), state.checkpoint().map(ToString::to_string));
         drop(state);
         let end = query.before.unwrap_or(size).min(size);
@@ -346,10 +345,10 @@ async fn entry(
     reader: Read,
     Path((_, c, index)): Path<(String, CollaborationId, u64)>,
 ) -> Response {
-    tab!(app, asked, reader, c, Tab::Ledger, |state, page| {
-        let note = state.checkpoint().cloned().ok_or_else(|| ApiError::not_found("this entry"))?;
+    tab!(app, asked, reader, c, Tab::Ledger, |log, state, page| {
+        // Reading the receipt takes the lock again, so it is given back first.
         drop(state);
-        let receipt = receipt(&app, c.as_str(), index, note).await?;
+        let receipt = read::receipt(&app.db, &log, index).await?;
         let leaf = receipt.entry.clone().unwrap_or_default();
         let shown = view::entry(index, &leaf).map_err(ApiError::internal)?;
         let json = view::statement_json(&leaf).map_err(ApiError::internal)?;
@@ -366,8 +365,7 @@ async fn entry_receipt(
     let made = async {
         let caller = reader?.0;
         let log = readable(&app, &c, &caller.party).await?;
-        let note: Option<SignedCheckpoint> = log.state().await?.checkpoint().cloned();
-        receipt(&app, log.name(), index, note.ok_or_else(|| ApiError::not_found("this entry"))?).await
+        Ok::<_, ApiError>(read::receipt(&app.db, &log, index).await?)
     };
     match made.await {
         Ok(receipt) => {

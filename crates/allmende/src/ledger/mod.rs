@@ -6,6 +6,7 @@
 pub mod bell;
 pub mod log;
 pub mod logs;
+pub mod read;
 pub mod store;
 
 pub use log::{AppendError, Appended, Item, Log};

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use allmende_core::digest::Digest;
 use allmende_core::id::{CollaborationId, Origin, PartyId};
 use allmende_core::ledger::checkpoint::{Checkpoint, NoteSignature};
 use allmende_core::ledger::envelope::Envelope;
-use allmende_core::ledger::merkle::Frontier;
 use allmende_core::run::engine::{Task, due_at, tasks};
 use allmende_core::run::offer::{Offer, Work};
 use allmende_core::signature::PublicKey;
@@ -18,11 +16,11 @@ use utoipa_axum::routes;
 use crate::api::{SyncAnswer, SyncRequest, Witnessed};
 use crate::app::App;
 use crate::auth::{NodeCaller, RequireScope};
-use crate::collaboration::{log_api::records, readable};
+use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
-use crate::ledger::Log;
 use crate::ledger::store::{self, Cosignature};
+use crate::ledger::{Log, read};
 use crate::party::api::checkpoint;
 use crate::transaction;
 
@@ -99,7 +97,7 @@ async fn answer(app: &App, log: &Log, party: &PartyId, request: &SyncRequest) ->
     };
     let records = if request.size < size {
         let page = app.config.max_page_items.min(size - request.size);
-        records(app, log.name(), request.size, page).await?
+        read::records(&app.db, log.name(), request.size, page).await?
     } else {
         Vec::new()
     };
@@ -134,7 +132,7 @@ async fn cosign(app: &App, log: &Log, request: &SyncRequest, name: &Origin, line
     if request.size == 0 || request.size > size {
         return Err(refuse("no checkpoint of this size exists"));
     }
-    let root = root_at(app, log.name(), request.size).await?;
+    let root = read::root_at(&app.db, log.name(), request.size).await?;
     let note = Checkpoint { origin, size: request.size, root };
     let timestamp_s = signature
         .cosigned_at_s(&note, name, &request.node)
@@ -147,18 +145,6 @@ async fn cosign(app: &App, log: &Log, request: &SyncRequest, name: &Origin, line
         app.witnessed.notify(log.name());
     }
     Ok(())
-}
-
-/// The root of the log's first `size` entries.
-async fn root_at(app: &App, log: &str, size: u64) -> Result<Digest, ApiError> {
-    let mut frontier = Frontier::new();
-    while frontier.size() < size {
-        let end = size.min(frontier.size() + 65_536);
-        for hash in store::leaf_hashes(&mut *app.db.read().await?, log, frontier.size(), end).await? {
-            frontier.push(Digest(hash));
-        }
-    }
-    Ok(frontier.root())
 }
 
 fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Result<Vec<Envelope>, ApiError> {

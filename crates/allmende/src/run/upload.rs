@@ -272,12 +272,12 @@ async fn parts(app: &App, id: &str) -> Result<Vec<(u64, Digest)>, ApiError> {
     rows.iter()
         .map(|row| {
             let part = to_u64("upload_parts.part", row.try_get(0)?)?;
-            Ok((part, digest("upload_parts.digest", row.try_get(1)?)?))
+            Ok((part, digest("upload_parts.digest", &row.try_get::<String, _>(1)?)?))
         })
         .collect()
 }
 
-fn digest(column: &'static str, text: String) -> Result<Digest, DbError> {
+fn digest(column: &'static str, text: &str) -> Result<Digest, DbError> {
     text.parse().map_err(|e| DbError::Corrupt { column, message: format!("{text}: {e}") })
 }
 
@@ -313,9 +313,9 @@ async fn find(app: &App, log: &Log, id: &str) -> Result<Option<Upload>, ApiError
         coalition: Coalition(coalition),
         round: small("uploads.round", row.try_get(2)?)?,
         slot: small("uploads.slot", row.try_get(3)?)?,
-        offer: digest("uploads.offer", offer.to_owned())?,
-        base: digest("uploads.offer", base.to_owned())?,
-        update: digest("uploads.digest", row.try_get(4)?)?,
+        offer: digest("uploads.offer", offer)?,
+        base: digest("uploads.offer", base)?,
+        update: digest("uploads.digest", &row.try_get::<String, _>(4)?)?,
         size_bytes: to_u64("uploads.size_bytes", row.try_get(5)?)?,
         weight: to_u64("uploads.weight", row.try_get(6)?)?,
     };

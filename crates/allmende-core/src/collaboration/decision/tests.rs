@@ -117,18 +117,14 @@ fn a_deadlock_is_answered_as_the_charter_says() {
 }
 
 fn any_votes() -> impl Strategy<Value = BTreeMap<PartyId, Vote>> {
-    prop::collection::vec(prop::option::of(prop::sample::select(Vote::ALL)), 3).prop_map(|votes| {
-        parties().into_iter().zip(votes).filter_map(|(p, v)| v.map(|v| (p, v))).collect()
-    })
+    prop::collection::vec(prop::option::of(prop::sample::select(Vote::ALL)), 3)
+        .prop_map(|votes| parties().into_iter().zip(votes).filter_map(|(p, v)| v.map(|v| (p, v))).collect())
 }
 
 fn any_charter() -> impl Strategy<Value = Charter> {
     let mode = prop::sample::select(vec![Mode::Peer, leader(), ecosystem()]);
-    let deadlock = prop::sample::select(vec![
-        Deadlock::Reject,
-        Deadlock::ExtendOnce,
-        Deadlock::Arbiter { party: party("east") },
-    ]);
+    let deadlock =
+        prop::sample::select(vec![Deadlock::Reject, Deadlock::ExtendOnce, Deadlock::Arbiter { party: party("east") }]);
     (mode, 1..=3_u32, deadlock).prop_map(|(mode, quorum, deadlock)| charter(mode, quorum, deadlock))
 }
 

@@ -8,7 +8,7 @@ use crate::agreement::vocabulary::{Action, DataClass, Place};
 use crate::collaboration::decision::Subject;
 use crate::id::AssetId;
 use crate::state::{Context, Refusal, State};
-use crate::statement::{Confusion, HUB, EvaluationReported, FailureCode, ModelReleased, RunFailed, RunFinished};
+use crate::statement::{Confusion, EvaluationReported, FailureCode, HUB, ModelReleased, RunFailed, RunFinished};
 use crate::time::Timestamp;
 
 type Checked = Result<(), Refusal>;
@@ -23,7 +23,9 @@ impl Run {
         let rounds_over = self.tracks.iter().all(|t| !t.is_active(&self.plan));
         let whole_done = self.track(self.whole()).is_some_and(|t| t.is_complete(&self.plan));
         let late = now >= self.deadline(self.changed_at);
-        rounds_over && whole_done && (late || self.missing_evaluations().is_empty())
+        // Whoever refused will not evaluate: nobody waits for it.
+        let refused = |slot: &u32| matches!(self.answers.get(slot), Some(super::Answer::Refused { .. }));
+        rounds_over && whole_done && (late || self.missing_evaluations().iter().all(|(.., slot)| refused(slot)))
     }
 
     /// Why the run cannot go on at `now`, if so.
@@ -53,6 +55,7 @@ impl State {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
         let asset = self.require_slot(run, body.slot, context.party())?;
+        self.require_node(context, run, body.slot)?;
         self.still_allowed(run, context.at)?;
         let no_track = || Refusal::NoTrack { coalition: body.coalition };
         let track = run.track(body.coalition).filter(|t| !t.dropped).ok_or_else(no_track)?;
@@ -74,10 +77,13 @@ impl State {
         }
     }
 
-    pub(in crate::state) fn evaluation_reported(&mut self, context: &Context<'_>, body: &EvaluationReported) -> Checked {
+    pub(in crate::state) fn evaluation_reported(
+        &mut self,
+        context: &Context<'_>,
+        body: &EvaluationReported,
+    ) -> Checked {
         self.check_evaluation(context, body)?;
-        let evaluation =
-            Evaluation { correct: body.correct, total: body.total, confusion: body.confusion.clone() };
+        let evaluation = Evaluation { correct: body.correct, total: body.total, confusion: body.confusion.clone() };
         let run = self.run_mut(&body.run)?;
         run.evaluations.insert((body.coalition, body.round, body.slot), evaluation);
         run.changed_at = context.at;
@@ -87,6 +93,7 @@ impl State {
     pub(in crate::state) fn run_finished(&mut self, context: &Context<'_>, body: &RunFinished) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         if !run.may_finish(context.at) {
             return Err(Refusal::TooEarly { detail: "rounds or evaluations are still under way" });
         }
@@ -111,7 +118,10 @@ impl State {
             code => run.failure(context.at) == Some(code),
         };
         if !justified {
-            return Err(Refusal::WrongResult { what: "the failure", expected: "no such reason stands in the log".into() });
+            return Err(Refusal::WrongResult {
+                what: "the failure",
+                expected: "no such reason stands in the log".into(),
+            });
         }
         let run = self.run_mut(&body.run)?;
         run.status = Status::Failed(body.code);
@@ -175,7 +185,8 @@ impl State {
 }
 
 fn check_confusion(confusion: &Confusion, body: &EvaluationReported, classes: u32) -> Checked {
-    let wrong = |expected: &str| Err(Refusal::WrongResult { what: "the confusion matrix", expected: expected.to_owned() });
+    let wrong =
+        |expected: &str| Err(Refusal::WrongResult { what: "the confusion matrix", expected: expected.to_owned() });
     let cells = &confusion.cells;
     if !cells.windows(2).all(|w| (w[0].0, w[0].1) < (w[1].0, w[1].1)) {
         return wrong("cells ascend and stand once");

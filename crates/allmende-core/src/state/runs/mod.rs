@@ -6,7 +6,7 @@ mod start;
 
 use std::collections::BTreeMap;
 
-use super::{Refusal, State};
+use super::{Context, Refusal, State};
 use crate::contribution::Ratio;
 use crate::digest::Digest;
 use crate::id::{AssetId, ClauseId, PartyId, RunId};
@@ -277,8 +277,32 @@ impl State {
         self.runs.get_mut(id).ok_or_else(|| Refusal::UnknownRun { run: id.clone() })
     }
 
+    /// What is done in a run stands under the run's own agreement, whatever else is in force.
+    fn require_agreement(&self, context: &Context<'_>, run: &Run) -> Result<(), Refusal> {
+        let agreement = context.opened.statement.header.agreement;
+        if agreement == Some(run.plan.agreement) { Ok(()) } else { Err(Refusal::NotInForce { agreement }) }
+    }
+
     /// The node that accepted for `slot` of a started run must be the one that signs; another node of the same party takes
     /// its place by accepting anew.
+    fn require_node(&self, context: &Context<'_>, run: &Run, slot: u32) -> Result<(), Refusal> {
+        self.require_agreement(context, run)?;
+        match run.answers.get(&slot) {
+            Some(Answer::Accepted { node }) if *node == context.key() => Ok(()),
+            _ => Err(Refusal::NoSlot { party: context.party().clone() }),
+        }
+    }
+
+    /// A node whose key was revoked is gone from every run that it works in, so that nobody waits for it and another node
+    /// of its party may step in.
+    pub(in crate::state) fn node_gone(&mut self, node: &PublicKey) {
+        for run in self.runs.values_mut().filter(|run| !run.status.is_over()) {
+            let gone = run.answers.iter().filter(|(_, a)| matches!(a, Answer::Accepted { node: n } if n == node));
+            run.absent.extend(gone.map(|(&slot, _)| slot).collect::<Vec<_>>());
+        }
+    }
+
+    /// The asset of `slot`, which must be `party`'s, and accepted by one of its nodes.
     fn require_slot(&self, run: &Run, slot: u32, party: &PartyId) -> Result<AssetId, Refusal> {
         let refuse = || Refusal::NoSlot { party: party.clone() };
         let place = run.plan.slots.get(slot as usize).filter(|p| p.party == *party).ok_or_else(refuse)?;

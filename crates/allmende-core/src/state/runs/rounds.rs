@@ -1,6 +1,6 @@
 //! Rounds: updates come in, and the hub closes a round with exactly those that count.
 
-use super::{Run, Status};
+use super::{Run, Status, Track};
 use crate::agreement::check::Outcome;
 use crate::digest::Digest;
 use crate::run::plan::{Coalition, MAX_MODEL_BYTES, Outer};
@@ -32,7 +32,15 @@ impl Run {
             return false;
         }
         let gone = coalition.slots().any(|slot| !self.present().any(|p| p as usize == slot));
-        gone || now >= self.deadline(track.opened_at)
+        gone || now >= self.round_deadline(track)
+    }
+
+    /// When `track`'s open round is over at the latest. The whole coalition's time begins with the round. Measuring tracks
+    /// are all open at once and a node works on one after the other, the whole coalition's first: their time is up when
+    /// nothing has come from anybody for that long.
+    #[must_use]
+    pub fn round_deadline(&self, track: &Track) -> Timestamp {
+        self.deadline(if track.coalition == self.whole() { track.opened_at } else { self.changed_at })
     }
 }
 
@@ -85,6 +93,7 @@ impl State {
 
     pub(in crate::state) fn update_submitted(&mut self, context: &Context<'_>, body: &UpdateSubmitted) -> Checked {
         self.check_update(context.party(), body, context.at)?;
+        self.require_node(context, self.run(&body.run)?, body.slot)?;
         let run = self.run_mut(&body.run)?;
         run.absent.remove(&body.slot);
         run.changed_at = context.at;
@@ -98,6 +107,7 @@ impl State {
     pub(in crate::state) fn round_closed(&mut self, context: &Context<'_>, body: &RoundClosed) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         let no_track = || Refusal::NoTrack { coalition: body.coalition };
         let track = run.track(body.coalition).filter(|t| t.is_active(&run.plan)).ok_or_else(no_track)?;
         if body.round != track.round() {
@@ -112,7 +122,10 @@ impl State {
             return Err(Refusal::WrongResult { what: "the list of updates", expected });
         }
         if body.velocity.is_some() != matches!(run.plan.outer, Outer::Nesterov { .. }) {
-            return Err(Refusal::WrongResult { what: "the outer state", expected: "as the plan's outer step needs".into() });
+            return Err(Refusal::WrongResult {
+                what: "the outer state",
+                expected: "as the plan's outer step needs".into(),
+            });
         }
         let whole = body.coalition == run.whole();
         let size = self.size + 1;
@@ -136,6 +149,7 @@ impl State {
     pub(in crate::state) fn track_dropped(&mut self, context: &Context<'_>, body: &TrackDropped) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Started)?;
+        self.require_agreement(context, run)?;
         if run.track(body.coalition).is_none_or(|t| !t.is_active(&run.plan)) {
             return Err(Refusal::NoTrack { coalition: body.coalition });
         }
@@ -143,7 +157,7 @@ impl State {
             return Err(Refusal::TooEarly { detail: "the track can still go on" });
         }
         let run = self.run_mut(&body.run)?;
-        run.changed_at = context.at;
+        // Nobody did anything: what else waits for a sign of life does not wait longer.
         if let Some(track) = run.tracks.iter_mut().find(|t| t.coalition == body.coalition) {
             track.dropped = true;
         }

@@ -43,6 +43,17 @@ pub fn requests(plan: &Plan, actor: &PartyId, at: Timestamp) -> Vec<Request> {
     requests
 }
 
+impl Run {
+    /// Whether an approved run may begin at `now`: enough nodes accepted, and all have answered or the time is up.
+    #[must_use]
+    pub fn may_start(&self, now: Timestamp) -> bool {
+        let answered = self.answers.len() == self.plan.slots.len();
+        self.status == Status::Approved
+            && self.present().count() >= self.plan.min_parties as usize
+            && (answered || now >= self.deadline(self.changed_at))
+    }
+}
+
 impl State {
     /// What the terms say about a plan: the first denial, or all clauses that allow it.
     #[must_use]
@@ -106,7 +117,8 @@ impl State {
         Ok(())
     }
 
-    pub(in crate::state) fn run_checked(&mut self, body: &RunChecked) -> Checked {
+    pub(in crate::state) fn run_checked(&mut self, context: &Context<'_>, body: &RunChecked) -> Checked {
+        self.require_agreement(context, self.run(&body.run)?)?;
         let run = self.run_mut(&body.run)?;
         if run.checked {
             return Err(Refusal::AlreadyDone { what: "this run was checked" });
@@ -125,6 +137,7 @@ impl State {
         if !matches!(run.status, Status::Approved | Status::Started) {
             return Err(Refusal::WrongStatus { expected: "approved", got: run.status.code() });
         }
+        self.require_agreement(context, run)?;
         if body.plan != run.plan_digest {
             return Err(Refusal::WrongModel { expected: run.plan_digest, got: body.plan });
         }
@@ -137,12 +150,15 @@ impl State {
         let run = self.run_mut(&body.run)?;
         run.answers.insert(slot, Answer::Accepted { node });
         run.absent.remove(&slot);
-        run.changed_at = context.at;
+        // An answer moves no deadline: a party could put off the run for ever by changing its mind.
         Ok(())
     }
 
     pub(in crate::state) fn run_refused(&mut self, context: &Context<'_>, body: &RunRefused) -> Checked {
         let run = self.run(&body.run)?;
+        if run.status.is_over() {
+            return Err(Refusal::WrongStatus { expected: "under way", got: run.status.code() });
+        }
         let slot = slot_of(run, context.party())?;
         if matches!(run.answers.get(&slot), Some(Answer::Refused { .. })) {
             return Err(Refusal::AlreadyAnswered {});
@@ -153,19 +169,17 @@ impl State {
         for track in &mut run.tracks {
             track.updates.remove(&slot);
         }
-        run.changed_at = context.at;
         Ok(())
     }
 
     pub(in crate::state) fn run_started(&mut self, context: &Context<'_>, body: &RunStarted) -> Checked {
         let run = self.run(&body.run)?;
         run.require(Status::Approved)?;
-        let answered = run.answers.len() == run.plan.slots.len();
-        if !answered && context.at < run.deadline(run.changed_at) {
-            return Err(Refusal::TooEarly { detail: "nodes have time left to answer" });
-        }
-        if run.present().count() < run.plan.min_parties as usize {
-            return Err(Refusal::TooEarly { detail: "fewer nodes accepted than the plan's minimum" });
+        self.require_agreement(context, run)?;
+        if !run.may_start(context.at) {
+            return Err(Refusal::TooEarly {
+                detail: "nodes have time left to answer, or fewer accepted than the plan's minimum",
+            });
         }
         let size = self.size + 1;
         let run = self.run_mut(&body.run)?;

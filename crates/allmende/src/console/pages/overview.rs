@@ -9,13 +9,7 @@ use crate::view::{AssetView, CollaborationView, DecisionView};
 
 /// The collaborations of the reader's party.
 #[must_use]
-pub fn collaborations(
-    lang: Lang,
-    path: &str,
-    party: &str,
-    items: &[CollaborationView],
-    next: Option<&str>,
-) -> Markup {
+pub fn collaborations(lang: Lang, path: &str, party: &str, items: &[CollaborationView], next: Option<&str>) -> Markup {
     let heading = lang.say("Your collaborations", "您的合作");
     let body = html! {
         p.eyebrow { (lang.say("Reading as ", "当前身份：")) strong { (party) } }

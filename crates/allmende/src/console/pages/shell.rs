@@ -70,7 +70,14 @@ impl Page<'_> {
                 }
             }
         };
-        document(self.lang, self.path, &format!("{heading} – {}", self.title), true, &tabs, &html! { h1 { (heading) } (body) })
+        document(
+            self.lang,
+            self.path,
+            &format!("{heading} – {}", self.title),
+            true,
+            &tabs,
+            &html! { h1 { (heading) } (body) },
+        )
     }
 }
 

@@ -1,0 +1,138 @@
+//! Witnessing: a node cosigns what it has verified and stored, and acts only on what enough members saw alike, freshly.
+//!
+//! Every cosignature is checked against the root that this node computed at that size. A hub that shows two members
+//! different histories cannot gather a quorum for either.
+
+use std::collections::BTreeMap;
+
+use allmende_core::id::{Label, Origin, PartyId};
+use allmende_core::ledger::checkpoint::NoteSignature;
+use allmende_core::state::State;
+use allmende_core::time::Timestamp;
+
+use super::settings::OutsideWitness;
+use crate::api::Witnessed;
+use crate::client::http::Signer;
+use crate::client::mirror::Mirror;
+
+/// How much a witness's clock may differ from ours, in seconds.
+pub const SKEW_S: u64 = 10;
+/// Most cosignatures that one answer may carry.
+const MAX_WITNESSED: usize = 4_096;
+
+/// Of `members` parties, how many must have seen the same: more than (n + f)/2, where f = (n − 1)/3, at least one, may lie.
+#[must_use]
+pub const fn quorum(members: usize) -> usize {
+    match members {
+        0 | 1 => 1,
+        n => {
+            let third = (n - 1) / 3;
+            let liars = if third == 0 { 1 } else { third };
+            let most = (n + liars) / 2 + 1;
+            // Two members can only both agree.
+            if most > n { n } else { most }
+        }
+    }
+}
+
+/// The name under which a node cosigns: its key signs under this one only.
+#[must_use]
+pub fn witness_name(party: &PartyId, node: &Label) -> Option<Origin> {
+    format!("{party}/{node}").parse().ok()
+}
+
+/// This node's cosignature over the newest checkpoint that it verified and stored, and its size; none while it has none,
+/// or after an alarm.
+#[must_use]
+pub fn cosign(mirror: &Mirror, signer: &Signer, node: &Label, now: Timestamp) -> Option<(u64, NoteSignature)> {
+    if mirror.alarm().is_some() {
+        return None;
+    }
+    let checkpoint = &mirror.checkpoint()?.checkpoint;
+    let name = witness_name(&signer.party, node)?;
+    Some((checkpoint.size, checkpoint.cosign(&name, &signer.key, seconds(now))))
+}
+
+/// Whether a cosignature of `time_s` is fresh at `now`.
+#[must_use]
+pub fn is_fresh(time_s: u64, now: Timestamp, freshness_s: u64) -> bool {
+    let now_s = seconds(now);
+    time_s <= now_s.saturating_add(SKEW_S) && time_s.saturating_add(freshness_s + SKEW_S) >= now_s
+}
+
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.0.div_euclid(1_000)).unwrap_or(0)
+}
+
+/// What the witnesses say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Largest size at which each party freshly saw what we see.
+    pub parties: BTreeMap<PartyId, u64>,
+    /// Largest size at which a witness outside did.
+    pub outside: Option<u64>,
+    /// Parties that are needed.
+    pub quorum: usize,
+}
+
+impl Witnesses {
+    /// Counts the cosignatures in `lines` that hold, freshly, for what `mirror` has verified. The node's own party counts
+    /// with all that is verified here.
+    #[must_use]
+    pub fn count(
+        mirror: &Mirror,
+        own: &PartyId,
+        lines: &[Witnessed],
+        outside: &[OutsideWitness],
+        freshness_s: u64,
+        now: Timestamp,
+    ) -> Self {
+        let state = mirror.state();
+        let mut parties = BTreeMap::new();
+        let mut best_outside = None;
+        if state.members().contains_key(own) {
+            parties.insert(own.clone(), mirror.verified());
+        }
+        for line in lines.iter().take(MAX_WITNESSED) {
+            let Some(checkpoint) = mirror.at(line.size).filter(|c| c.size <= mirror.verified()) else { continue };
+            let Ok(signature) = line.line.parse::<NoteSignature>() else { continue };
+            let fresh = |name: &Origin, key| {
+                signature.cosigned_at_s(&checkpoint, name, key).is_some_and(|time_s| is_fresh(time_s, now, freshness_s))
+            };
+            if let Some(name) = node_name(state, line)
+                && fresh(&name, &line.key)
+            {
+                let size = parties.entry(line.party.clone()).or_default();
+                *size = line.size.max(*size);
+            }
+            if outside.iter().any(|w| fresh(&w.name, &w.key)) {
+                best_outside = best_outside.max(Some(line.size));
+            }
+        }
+        // An outside witness may also stand on the hub's own checkpoint.
+        if let Some(signed) = mirror.checkpoint() {
+            let known: Vec<_> = outside.iter().map(|w| (w.name.clone(), w.key)).collect();
+            if signed.cosignatures(&known).iter().any(|(_, time_s)| is_fresh(*time_s, now, freshness_s)) {
+                best_outside = best_outside.max(Some(mirror.verified()));
+            }
+        }
+        Self { parties, outside: best_outside, quorum: quorum(state.members().len()) }
+    }
+
+    /// The largest size that enough witnesses freshly saw alike; none while too few do.
+    #[must_use]
+    pub fn acting_size(&self) -> Option<u64> {
+        let mut sizes: Vec<u64> = self.parties.values().copied().filter(|&size| size > 0).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        sizes.get(self.quorum - 1).copied().max(self.outside)
+    }
+}
+
+/// The name under which the line must have been signed, if it names a valid node key of a member.
+fn node_name(state: &State, line: &Witnessed) -> Option<Origin> {
+    if !state.members().contains_key(&line.party) {
+        return None;
+    }
+    let node = state.parties().get(&line.party)?.nodes.get(&line.key)?;
+    witness_name(&line.party, node)
+}

@@ -1,0 +1,172 @@
+//! The command line: one file per group of commands.
+//!
+//! Each command parses its arguments, asks the library, and hands a value to [`output`]: a person reads it as text, a
+//! program as JSON with `--json`. What a member reads of a collaboration is computed here from its own verified copy of
+//! the log, never from what the hub claims.
+//!
+//! Architecture invariant: only this module reads the terminal, the environment and the home folder, and only [`output`]
+//! writes to the terminal.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use allmende_core::id::CollaborationId;
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+
+pub mod agreement;
+pub mod agreement_diff;
+pub mod agreement_draft;
+pub mod collaboration;
+pub mod config;
+pub mod context;
+pub mod decision;
+pub mod failure;
+pub mod init;
+pub mod join;
+pub mod key;
+pub mod member;
+pub mod output;
+pub mod passphrase;
+pub mod reference;
+pub mod serve;
+pub mod table;
+pub mod words;
+
+use context::Context;
+use failure::{Exit, Failure};
+use output::Output;
+
+/// Organizations build AI models together under terms they all signed: hub, node and command line in one program.
+#[derive(Debug, Parser)]
+#[command(name = "allmende", version, propagate_version = true, after_long_help = Exit::help())]
+#[command(after_help = "'allmende help COMMAND' shows an example of each command.")]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The organization's folder: its keys, settings and verified copies of logs [default: ~/.allmende]
+    #[arg(long, global = true, value_name = "DIR", env = "ALLMENDE_HOME")]
+    pub home: Option<PathBuf>,
+    /// The collaboration; not needed while there is only one
+    #[arg(long, short, global = true, value_name = "NAME", env = "ALLMENDE_COLLABORATION")]
+    pub collaboration: Option<CollaborationId>,
+    /// A file whose first line is the passphrase of the keys; without it $ALLMENDE_PASSPHRASE, or a question
+    #[arg(long, global = true, value_name = "FILE", env = "ALLMENDE_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The result as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no notes on standard error
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// No colours; NO_COLOR does the same
+    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    pub no_color: bool,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
+pub enum Command {
+    /// Run a hub
+    Serve(serve::Serve),
+    /// Make an organization's folder and keys
+    Init(init::Init),
+    /// Join a hub: pin its keys, register the organization
+    Join(join::Join),
+    /// Show who this folder belongs to
+    Whoami(init::Whoami),
+    /// Look at and replace keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Found, join and look at collaborations
+    #[command(subcommand)]
+    Collaboration(collaboration::Collaboration),
+    /// Put matters to the members, and vote
+    #[command(subcommand)]
+    Decision(decision::Decision),
+    /// Draft, propose, sign and read terms
+    #[command(subcommand)]
+    Agreement(agreement::Agreement),
+    /// Look at the hub's settings
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Write completions for a shell
+    Completions(reference::Completions),
+    /// Write the reference of all commands as Markdown
+    #[command(hide = true)]
+    Reference(reference::Reference),
+}
+
+impl Command {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Serve(command) => command.run(context).await,
+            Self::Init(command) => command.run(context),
+            Self::Join(command) => command.run(context).await,
+            Self::Collaboration(command) => command.run(context).await,
+            Self::Decision(command) => command.run(context).await,
+            Self::Agreement(command) => command.run(context).await,
+            Self::Whoami(command) => command.run(context),
+            Self::Key(command) => command.run(context).await,
+            Self::Config(command) => command.run(context),
+            Self::Completions(command) => command.run(context),
+            Self::Reference(command) => command.run(context),
+        }
+    }
+}
+
+/// The definition of all commands, for help, completions and the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; anything else is a mistake on the command line. clap uses 2 for that too.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return ExitCode::from(exit.code());
+        }
+    };
+    let no_color = cli.global.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let out = Output::new(cli.global.json, cli.global.quiet, no_color);
+    match run(cli, out) {
+        Ok(()) => ExitCode::from(Exit::Ok.code()),
+        Err(failure) => {
+            out.failure(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn run(cli: Cli, out: Output) -> Result<(), Failure> {
+    let context = Context::new(cli.global, out);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)?;
+    // Long-running commands stop by themselves on Ctrl-C and end well.
+    let graceful = matches!(cli.command, Command::Serve(_));
+    runtime.block_on(async {
+        let work = cli.command.run(&context);
+        if graceful {
+            return work.await;
+        }
+        tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    })
+}

@@ -1,0 +1,98 @@
+//! `serve`: the hub.
+
+use clap::Args;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::config::SettingsArgs;
+use super::context::Context;
+use super::failure::{Exit, Failure};
+use crate::config::LogFormat;
+
+/// Run a hub until it is told to stop.
+///
+/// The first start makes the folder, the hub's key and its certificate. It prints where it listens and the line with
+/// which organizations join; hand that line out by another way than this network. On SIGTERM or Ctrl-C open requests may
+/// finish.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  allmende serve --name hub.example --listen 0.0.0.0:8440 --data-dir /srv/allmende"
+)]
+pub struct Serve {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Serialize)]
+struct Serving {
+    url: String,
+    name: String,
+    hub_key: String,
+    tls_pin: Option<String>,
+    join: String,
+    data_dir: String,
+}
+
+impl Serve {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When the hub cannot start.
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        let config = self.settings.layers()?.build()?;
+        logging(config.log_format, &config.log_filter)?;
+        let stop = crate::server::stop_signal().map_err(Failure::internal)?;
+        let (data_dir, listen) = (config.data_dir.clone(), config.listen);
+        let app = crate::hub::open(config, context.clock().clone()).await.map_err(|e| {
+            Failure::new(Exit::Failure, format!("the hub cannot start: {e}"))
+                .next(format!("look into {}, or choose another --data-dir", data_dir.display()))
+        })?;
+        let listener = TcpListener::bind(listen).await.map_err(|e| {
+            Failure::new(Exit::Failure, format!("cannot listen on {listen}: {e}"))
+                .next("choose another --listen address, or stop what listens there")
+        })?;
+        let address = listener.local_addr().map_err(Failure::internal)?;
+        let scheme = if app.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{address}");
+        let key = app.hub_key.public();
+        let pin = app.tls.as_ref().map(|tls| tls.pin.to_string());
+        let mut join = format!("allmende join {url} --hub-key {key}");
+        if let Some(pin) = &pin {
+            join.push_str(&format!(" --tls-pin {pin}"));
+        }
+        let serving = Serving {
+            url,
+            name: app.config.name.clone(),
+            hub_key: key.to_string(),
+            tls_pin: pin,
+            join,
+            data_dir: data_dir.display().to_string(),
+        };
+        context.out.result(&serving, || {
+            format!(
+                "Hub '{}' at {}\nhub key   {}\ndata      {}\nOrganizations join with:\n  {}\n",
+                serving.name, serving.url, serving.hub_key, serving.data_dir, serving.join
+            )
+        })?;
+        crate::server::serve(app, listener, stop).await;
+        context.out.note("The hub has stopped.");
+        Ok(())
+    }
+}
+
+/// Sends the log to standard error.
+///
+/// # Errors
+/// When the filter is not understood.
+pub fn logging(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|e| Failure::usage(format!("log_filter: {e}")).next("write it like info,allmende=debug"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Json => subscriber.json().try_init(),
+        LogFormat::Text => subscriber.try_init(),
+    };
+    // A test may have set one already.
+    let _ = set;
+    Ok(())
+}
