@@ -3,6 +3,7 @@
 
 mod agent;
 mod config;
+mod console;
 mod fuzz;
 mod http;
 mod reference;
