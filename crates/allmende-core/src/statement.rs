@@ -398,7 +398,7 @@ statements! {
         pub licence: String,
     }
     /// Contributions follow from the evaluations; everyone computes them alike.
-    ContributionMeasured "contribution.measured" by [Hub] Agreement {
+    ContributionMeasured "contribution.measured" by [Hub] Collaboration {
         /// Of which run.
         pub run: RunId,
         /// Utility of every coalition: rows right over all held-out sets.
@@ -407,7 +407,7 @@ statements! {
         pub shares: Vec<Ratio>,
     }
     /// Money is divided as the terms say.
-    PayoutPosted "payout.posted" by [Governance] Agreement {
+    PayoutPosted "payout.posted" by [Governance] Collaboration {
         /// Its name, unique in the collaboration.
         pub payout: Label,
         /// For which run.

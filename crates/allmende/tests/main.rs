@@ -1,12 +1,14 @@
 //! The only test binary: one link for all tests of the program.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests may")]
 
-mod story;
+mod agent;
 mod config;
+mod console;
 mod fuzz;
 mod http;
 mod reference;
 mod stores;
+mod story;
 mod tidy;
 mod tls;
 mod verify;

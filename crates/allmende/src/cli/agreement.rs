@@ -71,7 +71,11 @@ impl Agreement {
 /// When the file cannot be read or breaks a rule of terms.
 pub fn read(path: &Path) -> Result<Terms, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
-    Terms::from_toml(&text).map_err(|e| Failure::file(path, e).code("agreement.invalid").next("correct the draft; 'allmende agreement draft' shows the form"))
+    Terms::from_toml(&text).map_err(|e| {
+        Failure::file(path, e)
+            .code("agreement.invalid")
+            .next("correct the draft; 'allmende agreement draft' shows the form")
+    })
 }
 
 fn findings_table(findings: &[Finding]) -> String {
@@ -107,19 +111,19 @@ impl Lint {
         if linted.may_propose {
             return Ok(());
         }
-        Err(Failure::new(Exit::Refused, "the draft contradicts itself and cannot be proposed").code("agreement.invalid").next("correct the errors above"))
+        Err(Failure::new(Exit::Refused, "the draft contradicts itself and cannot be proposed")
+            .code("agreement.invalid")
+            .next("correct the errors above"))
     }
 }
 
-/// Offer terms to the parties they name. They are checked here first; nothing is in force before all have signed.
+/// Offer terms to the parties they name. They are checked here first. An offer binds nobody: each party, you too, has to
+/// sign.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende agreement propose terms.toml --yes")]
+#[command(after_long_help = "Example:\n  allmende agreement propose terms.toml")]
 pub struct Propose {
     /// The draft
     file: PathBuf,
-    /// Do not ask before signing the offer
-    #[arg(long, short)]
-    yes: bool,
 }
 
 impl Propose {
@@ -136,9 +140,6 @@ impl Propose {
         let mut member = Member::open(context).await?;
         let digest = terms.digest();
         context.out.note(&format!("{}\n{digest}", terms.title));
-        if !self.yes && !context.out.confirm("Offer these terms to all parties named?")? {
-            return Err(Failure::new(Exit::Failure, "nothing was signed"));
-        }
         member.sign(AgreementProposed { terms }, None).await?;
         summary(&member, &digest.to_string())?;
         context.out.note("Next: every party named, you too, runs 'allmende agreement sign'.");
@@ -243,7 +244,9 @@ impl List {
 
 /// Show terms as a contract that a lawyer can read: generated from the typed clauses, in English or Chinese.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende agreement show current --lang zh\n  allmende agreement show terms.toml")]
+#[command(
+    after_long_help = "Example:\n  allmende agreement show current --lang zh\n  allmende agreement show terms.toml"
+)]
 pub struct Show {
     /// 'current', 'offered', the first digits of a digest, or a draft's file
     #[arg(default_value = "current")]
@@ -326,7 +329,9 @@ impl Explain {
         let joint = self.asset.owner().as_str() == member.collaboration.as_str();
         let registered = state.assets().get(&self.asset).map(|a| a.registered.class);
         let class = self.class.or(registered).or(joint.then_some(DataClass::Model)).ok_or_else(|| {
-            Failure::usage(format!("{} is not registered", self.asset)).code("asset.unknown").next("say what it would hold with --class")
+            Failure::usage(format!("{} is not registered", self.asset))
+                .code("asset.unknown")
+                .next("say what it would hold with --class")
         })?;
         let now = context.now();
         let current: Vec<&Terms> = state.terms_in_force(now).map(|(_, terms)| terms).collect();

@@ -14,7 +14,7 @@ use allmende_core::statement::AssetRegistered;
 use allmende_train::model::initial_model;
 use allmende_train::prepare::constants;
 use allmende_train::table::Table;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::failure::Failure;
 use super::member::Member;
@@ -22,17 +22,6 @@ use super::words::{code, parse_duration_ms};
 
 /// Significant digits of normalization constants that are computed from a table.
 const NORMALIZATION_DIGITS: usize = 3;
-
-/// A local optimizer, as a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OptimizerWord {
-    /// Stochastic gradient descent
-    Sgd,
-    /// Gradient descent with momentum
-    Momentum,
-    /// Adam
-    Adam,
-}
 
 /// What decides the result of a run.
 #[derive(Debug, Clone, Args)]
@@ -57,21 +46,15 @@ pub struct PlanArgs {
     #[arg(long, default_value_t = 1)]
     epochs: u32,
     /// Rows of one step
-    #[arg(long, default_value_t = 64)]
-    batch: u32,
-    /// The local optimizer
-    #[arg(long, value_enum, default_value = "sgd")]
-    optimizer: OptimizerWord,
-    /// Its step size
-    #[arg(long, value_parser = code::<Decimal>, default_value = "0.1")]
-    rate: Decimal,
-    /// Its momentum, for 'momentum'
-    #[arg(long, value_parser = code::<Decimal>, default_value = "0.9")]
-    momentum: Decimal,
+    #[arg(long, value_name = "ROWS", default_value_t = 64)]
+    batch_rows: u32,
+    /// The local optimizer: sgd:RATE, momentum:RATE:MOMENTUM or adam:RATE
+    #[arg(long, default_value = "sgd:0.1")]
+    optimizer: String,
     /// The outer step: average, or nesterov:RATE:MOMENTUM
     #[arg(long, default_value = "nesterov:1:0.8")]
     outer: String,
-    /// Feature scaling: none, uniform:SHIFT:SCALE, or a CSV file whose means and deviations are used
+    /// Feature scaling: none, uniform:SHIFT:SCALE, a CSV file whose means and deviations are used, or a plan's JSON
     #[arg(long, default_value = "none")]
     normalize: String,
     /// Evaluate after every so many rounds, and after the last; 0 for the last only
@@ -118,19 +101,17 @@ impl PlanArgs {
         })?;
         let model = model(&self.model, first.features, first.classes)?;
         let seed = Seed(self.seed);
-        let rate = self.rate.clone();
-        let optimizer = match self.optimizer {
-            OptimizerWord::Sgd => Optimizer::Sgd { rate },
-            OptimizerWord::Momentum => Optimizer::Momentum { rate, momentum: self.momentum.clone() },
-            OptimizerWord::Adam => Optimizer::Adam { rate },
-        };
         let count = u32::try_from(slots.len()).unwrap_or(u32::MAX);
         Ok(Plan {
             agreement,
             purpose: self.purpose.or_else(|| terms.purpose.first().copied()).unwrap_or(Purpose::Research),
             base_model: base_model(&model, seed)?,
             normalization: self.normalization(first.classes)?,
-            training: Training { optimizer, batch_rows: self.batch, epochs: self.epochs },
+            training: Training {
+                optimizer: optimizer(&self.optimizer)?,
+                batch_rows: self.batch_rows,
+                epochs: self.epochs,
+            },
             outer: outer(&self.outer)?,
             rounds: self.rounds,
             evaluate_every: self.evaluate_every,
@@ -178,6 +159,9 @@ impl PlanArgs {
             let (shift, scale) = rest.split_once(':').ok_or_else(refuse)?;
             return Ok(Normalization::Uniform { shift: number(shift)?, scale: number(scale)? });
         }
+        if self.normalize.starts_with('{') {
+            return serde_json::from_str(&self.normalize).map_err(|e| refuse().because(e.to_string()));
+        }
         let path = std::path::Path::new(&self.normalize);
         let file = std::fs::File::open(path).map_err(|e| Failure::file(path, e))?;
         let table = Table::read(file, classes).map_err(|e| Failure::file(path, e))?;
@@ -217,6 +201,17 @@ fn model(text: &str, inputs: u32, classes: u32) -> Result<ModelSpec, Failure> {
     let hidden = text.strip_prefix("mlp:").ok_or_else(refuse)?.split('-');
     let hidden = hidden.map(|units| units.parse().map_err(|_| refuse())).collect::<Result<_, _>>()?;
     Ok(ModelSpec::Mlp { inputs, hidden, classes })
+}
+
+fn optimizer(text: &str) -> Result<Optimizer, Failure> {
+    let refuse = || Failure::usage(format!("--optimizer {text:?} is sgd:RATE, momentum:RATE:MOMENTUM or adam:RATE"));
+    let number = |text: &str| text.parse::<Decimal>().map_err(|e| refuse().because(e.to_string()));
+    match text.split(':').collect::<Vec<_>>().as_slice() {
+        ["sgd", rate] => Ok(Optimizer::Sgd { rate: number(rate)? }),
+        ["momentum", rate, momentum] => Ok(Optimizer::Momentum { rate: number(rate)?, momentum: number(momentum)? }),
+        ["adam", rate] => Ok(Optimizer::Adam { rate: number(rate)? }),
+        _ => Err(refuse()),
+    }
 }
 
 fn outer(text: &str) -> Result<Outer, Failure> {

@@ -125,6 +125,9 @@ impl Propose {
 pub struct Approve {
     /// The run
     run: RunId,
+    /// Do not ask before signing
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl Approve {
@@ -138,6 +141,7 @@ impl Approve {
                 .code("decision.none")
                 .next("see 'allmende decision list'")
         })?;
+        decision::confirm(&member, &id, Vote::Yes, self.yes)?;
         decision::vote(&mut member, &id, Vote::Yes).await?;
         decision::show(&member, &id)
     }
