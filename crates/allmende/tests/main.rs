@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod story;
+mod cli;
 mod config;
 mod fuzz;
 mod http;
