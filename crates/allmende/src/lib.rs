@@ -30,6 +30,7 @@ pub mod asset;
 pub mod cli;
 pub mod client;
 pub mod collaboration;
+pub mod console;
 pub mod demo;
 pub mod ledger;
 pub mod node;

@@ -24,7 +24,9 @@ use crate::client::submit::RemoteLog;
 /// The hub's key, and its TLS pin where there is one, come from its operator by another way than this network: whoever
 /// could change both could pass for the hub. The command can be repeated; what is done already stays.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende join https://hub.example:8440 --hub-key ed25519:3b6a… --tls-pin sha256:9f86…")]
+#[command(
+    after_long_help = "Example:\n  allmende join https://hub.example:8440 --hub-key ed25519:3b6a… --tls-pin sha256:9f86…"
+)]
 pub struct Join {
     /// Where the hub answers; not needed if 'init' named it
     url: Option<String>,
@@ -58,9 +60,12 @@ impl Join {
         if let Ok(pinned) = home.hub()
             && pinned.key != self.hub_key
         {
-            return Err(Failure::new(Exit::Unreachable, format!("{} has joined a hub with the key {}", home.party(), pinned.key))
-                .code("hub.other")
-                .next("use another --home for another hub"));
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("{} has joined a hub with the key {}", home.party(), pinned.key),
+            )
+            .code("hub.other")
+            .next("use another --home for another hub"));
         }
         // The name is filled in once the hub has shown that it holds the key.
         let unknown: Origin = "unknown".parse().map_err(Failure::internal)?;
@@ -76,8 +81,7 @@ impl Join {
         // The proof that all of it works: a sign-in with the node's key.
         member::names(&member::reading_client(context, &home)?).await?;
 
-        let joined =
-            Joined { party: home.party().to_string(), hub: pin, registered, node_key_delegated: delegated };
+        let joined = Joined { party: home.party().to_string(), hub: pin, registered, node_key_delegated: delegated };
         context.out.result(&joined, || {
             let mut text = fields([
                 ("party", joined.party.clone()),
@@ -108,7 +112,9 @@ pub fn registry(context: &Context, home: &Home, client: HubClient) -> Result<Rem
 /// When the party is not registered.
 pub fn registered(registry: &RemoteLog, party: &PartyId) -> Result<Party, Failure> {
     registry.mirror().state().parties().get(party).cloned().ok_or_else(|| {
-        Failure::usage(format!("{party} is not registered on this hub")).code("party.unknown").next("register with 'allmende join'")
+        Failure::usage(format!("{party} is not registered on this hub"))
+            .code("party.unknown")
+            .next("register with 'allmende join'")
     })
 }
 

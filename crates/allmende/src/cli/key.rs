@@ -177,7 +177,8 @@ impl Rotate {
             }
         }
         if let Some(old) = old.filter(|old| class == KeyClass::Node && party.nodes.contains_key(old)) {
-            submit(&home, &log, by, signing(context, &home, by, self.key_file.as_ref())?, KeyRevoked { key: old }).await?;
+            submit(&home, &log, by, signing(context, &home, by, self.key_file.as_ref())?, KeyRevoked { key: old })
+                .await?;
         }
         home.replace_key(class, &staged)?;
         let value = serde_json::json!({ "class": class.code(), "old": old, "new": new });

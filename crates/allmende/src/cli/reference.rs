@@ -8,7 +8,9 @@ use super::failure::{Exit, Failure};
 
 /// Write completions for a shell to standard output.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende completions bash > ~/.local/share/bash-completion/completions/allmende")]
+#[command(
+    after_long_help = "Example:\n  allmende completions bash > ~/.local/share/bash-completion/completions/allmende"
+)]
 pub struct Completions {
     /// The shell
     shell: Shell,

@@ -92,7 +92,13 @@ impl List {
                     None if t.expires_at <= context.now().0 => "over".to_owned(),
                     None => format!("until {}", Timestamp(t.expires_at)),
                 };
-                table.row([t.id.clone(), t.label.clone(), t.scopes.clone(), Timestamp(t.created_at).to_string(), state]);
+                table.row([
+                    t.id.clone(),
+                    t.label.clone(),
+                    t.scopes.clone(),
+                    Timestamp(t.created_at).to_string(),
+                    state,
+                ]);
             }
             table.render_or("no tokens")
         })
@@ -112,7 +118,9 @@ impl Revoke {
         let home = context.home()?;
         let done = reading_client(context, &home)?.revoke_token(&self.id).await;
         done.map_err(|error| match error.status() {
-            Some(404) => Failure::new(Exit::Usage, format!("you have no token '{}'", self.id)).next("see 'allmende token list'"),
+            Some(404) => {
+                Failure::new(Exit::Usage, format!("you have no token '{}'", self.id)).next("see 'allmende token list'")
+            }
             _ => error.into(),
         })?;
         context.out.result(&serde_json::json!({ "revoked": self.id }), || format!("token {} is revoked", self.id))

@@ -20,7 +20,9 @@ impl HubClient {
     /// # Errors
     /// [`ClientError::Name`] for what cannot be a token's id.
     pub async fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
-        let good = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let good = !id.is_empty()
+            && id.len() <= 100
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !good {
             return Err(ClientError::Name(id.chars().take(80).collect()));
         }

@@ -102,7 +102,8 @@ pub async fn tile(db: &Db, log: &Log, path: &str) -> Result<Vec<u8>, ReadError> 
             if items.end > size {
                 return Err(missing());
             }
-            let entries = store::entries(&mut *db.read().await?, log.name(), items.start, items.end - items.start).await?;
+            let entries =
+                store::entries(&mut *db.read().await?, log.name(), items.start, items.end - items.start).await?;
             let leaves: Vec<_> = entries.into_iter().map(|e| e.leaf).collect();
             Ok(tile::encode_bundle(&leaves)?)
         }

@@ -99,7 +99,11 @@ fn names_and_files_are_checked() {
     let party = PartyFile::new("hub".parse().unwrap(), "node-1".parse().unwrap(), None);
     assert!(matches!(Home::create(dir.path(), party, &Protection::None), Err(HomeError::Reserved)));
     assert!(matches!(Home::open(dir.path()), Err(HomeError::Missing { .. })));
-    for bad in ["version = 2\nparty = \"north\"\nnode = \"n\"\n", "party = 1", "version = 1\nparty = \"north\"\nnode = \"n\"\nx = 1\n"] {
+    for bad in [
+        "version = 2\nparty = \"north\"\nnode = \"n\"\n",
+        "party = 1",
+        "version = 1\nparty = \"north\"\nnode = \"n\"\nx = 1\n",
+    ] {
         std::fs::write(dir.path().join("party.toml"), bad).unwrap();
         assert!(matches!(Home::open(dir.path()), Err(HomeError::Content { .. })), "{bad}");
     }

@@ -29,7 +29,10 @@ fn init(home: &Path) {
 fn no_home() {
     let dir = tempfile::tempdir().unwrap();
     let said = ends_with(dir.path(), &["whoami"], 2);
-    assert!(said.contains("holds no organization") && said.contains("next: ") && said.contains("allmende init"), "{said}");
+    assert!(
+        said.contains("holds no organization") && said.contains("next: ") && said.contains("allmende init"),
+        "{said}"
+    );
     let output = allmende(dir.path(), &["whoami", "--json"]);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["error"]["code"], "home.missing");
@@ -54,7 +57,8 @@ fn no_passphrase_and_nobody_to_ask() {
     assert!(said.contains("--passphrase-file"), "{said}");
     let file = dir.path().join("short");
     std::fs::write(&file, "short\n").unwrap();
-    let said = ends_with(dir.path(), &["init", "--party", "north", "--passphrase-file", &file.display().to_string()], 2);
+    let said =
+        ends_with(dir.path(), &["init", "--party", "north", "--passphrase-file", &file.display().to_string()], 2);
     assert!(said.contains("at least 8 characters"), "{said}");
     assert!(!dir.path().join("keys").exists());
 }
@@ -79,7 +83,13 @@ fn no_hub() {
 #[test]
 fn wrong_command_lines() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["frobnicate"][..], &["run"], &["init"], &["settle", "--run", "r", "--pool", "1,5", "--name", "x"], &["--c", "x"]] {
+    for args in [
+        &["frobnicate"][..],
+        &["run"],
+        &["init"],
+        &["settle", "--run", "r", "--pool", "1,5", "--name", "x"],
+        &["--c", "x"],
+    ] {
         ends_with(dir.path(), args, 2);
     }
     ends_with(dir.path(), &["--version"], 0);
@@ -115,7 +125,10 @@ fn completions_and_reference_are_written() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let output = allmende(dir.path(), &["completions", shell]);
-        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("collaboration"), "{shell}");
+        assert!(
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("collaboration"),
+            "{shell}"
+        );
     }
     let output = allmende(dir.path(), &["reference"]);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("# Commands"));

@@ -1,3 +1,5 @@
+//! Logs that are right, and every way in which one can be wrong.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -223,7 +225,7 @@ fn a_statement_of_the_wrong_class_of_key_is_found() {
         vote: allmende_core::collaboration::decision::Vote::Yes,
     };
     for class in [KeyClass::Node, KeyClass::Root] {
-        let mut cheated = World { leaves: world.leaves.clone(), ..World::founded() };
+        let mut cheated = World { leaves: world.leaves.clone(), now: world.now, ..World::founded() };
         cheated.cheat(world.seal("west", class, vote.clone()));
         let finding = verify(&exported(&cheated), &pinned()).unwrap_err();
         let refusal =
