@@ -155,7 +155,7 @@ impl Verify {
             .ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
         let home = context.home().ok();
         let chosen = context.global.collaboration.as_ref();
-        let usual = || Some(format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok()?);
+        let usual = || format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok();
         let origin = self.origin.clone().or_else(usual).ok_or_else(|| {
             Failure::usage("of which log?").next("give --origin as it stands in the terms, or --collaboration")
         })?;

@@ -107,7 +107,7 @@ impl Run {
         match run(options, shutdown).await? {
             Ended::Shutdown => context.out.note("The node has ended."),
             Ended::Stopped(Stop { silent: true }) => {
-                context.out.note("Stopped by its owner; nothing was sent any more.")
+                context.out.note("Stopped by its owner; nothing was sent any more.");
             }
             Ended::Stopped(_) => context.out.note("Stopped by its owner; open runs were refused."),
         }
