@@ -16,10 +16,15 @@ use crate::collaboration::decision::{Outcome, Subject, Vote};
 use crate::contribution::Ratio;
 use crate::digest::Digest;
 use crate::id::{AssetId, ClauseId, CollaborationId, DecisionId, Label, Origin, PartyId, RunId};
-use crate::ledger::envelope::{Envelope, EnvelopeError, payload_type};
 use crate::run::plan::{Coalition, Plan};
-use crate::signature::{PublicKey, SecretKey};
+use crate::signature::PublicKey;
 use crate::time::Timestamp;
+
+mod parts;
+mod sealed;
+
+pub use parts::{CoalitionValue, Confusion, Counted, FailureCode, OpenBytes, RefusalCode};
+pub use sealed::{Opened, StatementError};
 
 /// Version of the statements and of the wire between hub and node.
 pub const PROTOCOL: u32 = 1;
@@ -80,46 +85,10 @@ pub struct Statement {
     pub body: Body,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    agreement: Option<Digest>,
-    body: Value,
-    by: Signer,
-    claimed_at: Timestamp,
-    collaboration: Option<CollaborationId>,
-    kind: String,
-    origin: Origin,
-    previous: Option<Digest>,
-    seq: u64,
-}
-
-/// Why bytes are not a statement.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StatementError {
-    /// The envelope is malformed or its signature wrong.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// The payload is not strict canonical JSON of a statement.
-    #[error(transparent)]
-    Json(#[from] canonical::Error),
-    /// The kind is not in the table.
-    #[error("statement kind {0:?} is unknown")]
-    UnknownKind(String),
-    /// The envelope's payload type names another kind.
-    #[error("payload type {found:?} does not belong to kind {kind:?}")]
-    PayloadType {
-        /// What stands on the envelope.
-        found: String,
-        /// The kind inside.
-        kind: &'static str,
-    },
-}
-
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident $kind:literal by [$($class:ident),+] $scope:ident $fields:tt)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal by [$($class:ident),+] $scope:ident $fields:tt)+) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])+
             #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields)]
             pub struct $name $fields
@@ -151,7 +120,12 @@ macro_rules! statements {
         }
 
         /// Kind → key classes that may sign it → where it stands: the closed table.
-        pub const TABLE: &[Row] = &[$(Row { kind: $kind, classes: &[$(KeyClass::$class),+], scope: Scope::$scope }),+];
+        pub const TABLE: &[Row] = &[$(Row {
+            kind: $kind,
+            says: concat!($($doc),+),
+            classes: &[$(KeyClass::$class),+],
+            scope: Scope::$scope,
+        }),+];
 
         $(impl From<$name> for Body { fn from(body: $name) -> Self { Self::$name(body) } })+
     };
@@ -175,6 +149,8 @@ pub enum Scope {
 pub struct Row {
     /// The kind's name.
     pub kind: &'static str,
+    /// What such a statement says.
+    pub says: &'static str,
     /// Who may sign.
     pub classes: &'static [KeyClass],
     /// Where it stands.
@@ -422,7 +398,7 @@ statements! {
         pub licence: String,
     }
     /// Contributions follow from the evaluations; everyone computes them alike.
-    ContributionMeasured "contribution.measured" by [Hub] Agreement {
+    ContributionMeasured "contribution.measured" by [Hub] Collaboration {
         /// Of which run.
         pub run: RunId,
         /// Utility of every coalition: rows right over all held-out sets.
@@ -431,7 +407,7 @@ statements! {
         pub shares: Vec<Ratio>,
     }
     /// Money is divided as the terms say.
-    PayoutPosted "payout.posted" by [Governance] Agreement {
+    PayoutPosted "payout.posted" by [Governance] Collaboration {
         /// Its name, unique in the collaboration.
         pub payout: Label,
         /// For which run.
@@ -447,143 +423,8 @@ statements! {
     }
 }
 
-/// The bytes of an openly shared asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenBytes {
-    /// SHA-256 of the file.
-    pub digest: Digest,
-    /// Its size.
-    pub size_bytes: u64,
-}
-
-/// An update that a round counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counted {
-    /// Whose place in the plan.
-    pub slot: u32,
-    /// Digest of its bytes.
-    pub update: Digest,
-    /// Its weight in rows.
-    pub weight: u64,
-}
-
-/// What a coalition's model achieves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CoalitionValue {
-    /// Who trained.
-    pub coalition: Coalition,
-    /// Rows right.
-    pub correct: u64,
-    /// Rows evaluated.
-    pub total: u64,
-}
-
-/// An integer confusion matrix whose cells under five are merged into one number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Confusion {
-    /// `(true class, predicted class, rows)` of every cell with at least five rows, ascending.
-    pub cells: Vec<(u32, u32, u64)>,
-    /// Rows in all smaller cells together.
-    pub merged: u64,
-}
-
-codes!(
-    /// Why a node refuses a run.
-    RefusalCode {
-        /// The terms deny it.
-        Terms = "terms",
-        /// The owner's own policy denies it.
-        Owner = "owner",
-        /// The owner was asked and said no.
-        Declined = "declined",
-        /// The node does not hold the dataset.
-        Data = "data",
-        /// What the hub said does not fit what the log says.
-        Mismatch = "mismatch",
-        /// The owner stopped the node.
-        Stopped = "stopped",
-    }
-);
-
-codes!(
-    /// Why a run stopped.
-    FailureCode {
-        /// Fewer updates than the minimum at the deadline.
-        MinimumNotMet = "minimum-not-met",
-        /// Too many nodes refused.
-        Refused = "refused",
-        /// Nodes did not answer in time.
-        NoAnswer = "no-answer",
-        /// The agreement ended or an asset was taken back.
-        NotAllowed = "not-allowed",
-        /// The average of the updates was not finite.
-        Diverged = "diverged",
-    }
-);
-
 /// The row of a kind.
 #[must_use]
 pub fn row(kind: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.kind == kind)
-}
-
-impl Statement {
-    /// The canonical bytes that are signed.
-    ///
-    /// # Errors
-    /// [`StatementError::Json`] when a text holds a forbidden character or a number is unsafe.
-    pub fn to_payload(&self) -> Result<Vec<u8>, StatementError> {
-        let body = self.body.to_value().map_err(|e| canonical::Error::Shape(e.to_string()))?;
-        let Header { origin, collaboration, agreement, by, seq, previous, claimed_at } = self.header.clone();
-        let kind = self.body.kind().to_owned();
-        Ok(canonical::to_bytes(&Wire { agreement, body, by, claimed_at, collaboration, kind, origin, previous, seq })?)
-    }
-
-    /// Reads a payload, which must be canonical.
-    ///
-    /// # Errors
-    /// [`StatementError`] names what is wrong.
-    pub fn from_payload(payload: &[u8]) -> Result<Self, StatementError> {
-        let Wire { agreement, body, by, claimed_at, collaboration, kind, origin, previous, seq } =
-            canonical::from_bytes(payload)?;
-        let body = Body::from_value(&kind, body)?;
-        Ok(Self { header: Header { origin, collaboration, agreement, by, seq, previous, claimed_at }, body })
-    }
-
-    /// Signs the statement.
-    ///
-    /// # Errors
-    /// As [`Self::to_payload`].
-    pub fn seal(&self, key: &SecretKey) -> Result<Envelope, StatementError> {
-        Ok(Envelope::seal(self.body.kind(), &self.to_payload()?, key))
-    }
-
-    /// Opens an envelope: form, signature, payload type and content.
-    ///
-    /// # Errors
-    /// [`StatementError`] names what is wrong.
-    pub fn open(envelope: &Envelope) -> Result<Opened, StatementError> {
-        let (payload, key) = envelope.open()?;
-        let statement = Self::from_payload(&payload)?;
-        let kind = statement.body.kind();
-        if envelope.payload_type != payload_type(kind) {
-            return Err(StatementError::PayloadType { found: envelope.payload_type.chars().take(100).collect(), kind });
-        }
-        Ok(Opened { statement, key, digest: Digest::of(&payload) })
-    }
-}
-
-/// A statement whose signature was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
-    /// What it says.
-    pub statement: Statement,
-    /// The key that signed. Whether it may is for the state to say.
-    pub key: PublicKey,
-    /// Digest of the payload.
-    pub digest: Digest,
 }

@@ -41,6 +41,12 @@ macro_rules! codes {
                 match self { $(Self::$name => $title,)+ }
             }
 
+            /// When it is given.
+            #[must_use]
+            pub const fn says(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+),)+ }
+            }
+
             /// The HTTP status.
             #[must_use]
             pub const fn status(self) -> u16 {

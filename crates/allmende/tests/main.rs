@@ -1,10 +1,16 @@
 //! The only test binary: one link for all tests of the program.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod agent;
+mod cli;
 mod config;
 mod console;
+mod fuzz;
 mod http;
+mod reference;
 mod stores;
+mod story;
+mod tidy;
 mod tls;
 mod verify;
 

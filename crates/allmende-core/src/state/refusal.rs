@@ -10,9 +10,31 @@ use crate::signature::PublicKey;
 use crate::statement::{KeyClass, StatementError};
 use crate::time::Timestamp;
 
+/// A reason as the reference lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    /// A stable code for programs.
+    pub code: &'static str,
+    /// When it is given.
+    pub says: &'static str,
+    /// Its text, with the names of the facts in it.
+    pub text: &'static str,
+    /// What to do about it, where that can be said.
+    pub hint: Option<&'static str>,
+}
+
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident $fields:tt $code:literal $text:literal $(=> $hint:literal)?)+) => {
-        refusals!(@enum $($(#[$doc])* $name $fields $text)+);
+    ($(#[doc = $doc:literal] $name:ident $fields:tt $code:literal $text:literal $(=> $hint:literal)?)+) => {
+        refusals!(@enum $(#[doc = $doc] $name $fields $text)+);
+
+        /// Every reason, in the order of the reference.
+        pub const REASONS: &[Reason] = &[$(Reason {
+            code: $code,
+            says: $doc,
+            text: $text,
+            hint: refusals!(@hint $($hint)?),
+        }),+];
+
         impl Refusal {
             /// All codes.
             pub const CODES: &[&str] = &[$($code),+];
@@ -32,11 +54,11 @@ macro_rules! refusals {
     };
     (@hint $hint:literal) => { Some($hint) };
     (@hint) => { None };
-    (@enum $($(#[$doc:meta])* $name:ident $fields:tt $text:literal)+) => {
+    (@enum $(#[$doc:meta] $name:ident $fields:tt $text:literal)+) => {
         /// Why an entry is refused.
         #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
         #[allow(missing_docs)]
-        pub enum Refusal { $($(#[$doc])* #[error($text)] $name $fields),+ }
+        pub enum Refusal { $(#[$doc] #[error($text)] $name $fields),+ }
     };
 }
 

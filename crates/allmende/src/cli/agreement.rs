@@ -117,15 +117,13 @@ impl Lint {
     }
 }
 
-/// Offer terms to the parties they name. They are checked here first; nothing is in force before all have signed.
+/// Offer terms to the parties they name. They are checked here first. An offer binds nobody: each party, you too, has to
+/// sign.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende agreement propose terms.toml --yes")]
+#[command(after_long_help = "Example:\n  allmende agreement propose terms.toml")]
 pub struct Propose {
     /// The draft
     file: PathBuf,
-    /// Do not ask before signing the offer
-    #[arg(long, short)]
-    yes: bool,
 }
 
 impl Propose {
@@ -142,9 +140,6 @@ impl Propose {
         let mut member = Member::open(context).await?;
         let digest = terms.digest();
         context.out.note(&format!("{}\n{digest}", terms.title));
-        if !self.yes && !context.out.confirm("Offer these terms to all parties named?")? {
-            return Err(Failure::new(Exit::Failure, "nothing was signed"));
-        }
         member.sign(AgreementProposed { terms }, None).await?;
         summary(&member, &digest.to_string())?;
         context.out.note("Next: every party named, you too, runs 'allmende agreement sign'.");

@@ -126,14 +126,32 @@ pub struct VoteCommand {
     /// yes, no or abstain
     #[arg(value_parser = code::<Vote>)]
     vote: Vote,
+    /// Do not ask before signing
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl VoteCommand {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut member = Member::open(context).await?;
+        confirm(&member, &self.decision, self.vote, self.yes)?;
         vote(&mut member, &self.decision, self.vote).await?;
         show(&member, &self.decision)
     }
+}
+
+/// Shows what is voted on and asks, unless `yes`.
+///
+/// # Errors
+/// When there is no such decision, or the answer is no.
+pub fn confirm(member: &Member<'_>, id: &DecisionId, vote: Vote, yes: bool) -> Result<(), Failure> {
+    let decided = member.state().decisions().get(id).ok_or_else(|| unknown(member, id))?;
+    let about = view::subject_in_words(&decided.subject, Lang::En.into());
+    member.context.out.note(&format!("{about}: {vote}"));
+    if yes || member.context.out.confirm("Sign this vote? It cannot be changed.")? {
+        return Ok(());
+    }
+    Err(Failure::new(super::failure::Exit::Failure, "nothing was signed"))
 }
 
 /// Votes.

@@ -152,6 +152,19 @@ impl<'c> Member<'c> {
         Ok(())
     }
 
+    /// As [`Self::refresh`], without a sign of life of its own.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub async fn follow(&mut self) -> Result<(), Failure> {
+        self.log.catch_up().await?;
+        let mirror = self.log.mirror();
+        if mirror.entries() > self.state.size() {
+            self.state = mirror.state().clone();
+        }
+        Ok(())
+    }
+
     /// What the log says, computed here.
     #[must_use]
     pub const fn state(&self) -> &State {

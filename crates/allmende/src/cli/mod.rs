@@ -16,20 +16,29 @@ use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 pub mod agreement;
 pub mod agreement_diff;
 pub mod agreement_draft;
+pub mod asset;
 pub mod collaboration;
 pub mod config;
 pub mod context;
 pub mod decision;
+pub mod demo;
 pub mod failure;
 pub mod init;
 pub mod join;
 pub mod key;
+pub mod ledger;
 pub mod member;
+pub mod model;
+pub mod node;
 pub mod output;
 pub mod passphrase;
+pub mod plan;
 pub mod reference;
+pub mod run;
 pub mod serve;
+pub mod settle;
 pub mod table;
+pub mod token;
 pub mod words;
 
 use context::Context;
@@ -97,6 +106,33 @@ pub enum Command {
     /// Draft, propose, sign and read terms
     #[command(subcommand)]
     Agreement(agreement::Agreement),
+    /// Offer, list and fetch assets
+    #[command(subcommand)]
+    Asset(asset::Asset),
+    /// Run this member's node, and look at what it does
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Propose, approve and follow runs
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Publish models
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Classify rows with a released model
+    Predict(model::Predict),
+    /// Show who gave what
+    #[command(subcommand)]
+    Contribution(settle::Contribution),
+    /// Divide money by the contributions to a run
+    Settle(settle::Settle),
+    /// Check a log, and prove its entries
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    /// Make, list and revoke tokens for other programs
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Play one whole collaboration on this machine
+    Demo(demo::Demo),
     /// Look at the hub's settings
     #[command(subcommand)]
     Config(config::Config),
@@ -116,6 +152,16 @@ impl Command {
             Self::Collaboration(command) => command.run(context).await,
             Self::Decision(command) => command.run(context).await,
             Self::Agreement(command) => command.run(context).await,
+            Self::Run(command) => command.run(context).await,
+            Self::Asset(command) => command.run(context).await,
+            Self::Node(command) => command.run(context).await,
+            Self::Model(command) => command.run(context).await,
+            Self::Predict(command) => command.run(context).await,
+            Self::Contribution(command) => command.run(context).await,
+            Self::Settle(command) => command.run(context).await,
+            Self::Ledger(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
+            Self::Demo(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,
             Self::Config(command) => command.run(context),
@@ -158,7 +204,7 @@ fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let context = Context::new(cli.global, out);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)?;
     // Long-running commands stop by themselves on Ctrl-C and end well.
-    let graceful = matches!(cli.command, Command::Serve(_));
+    let graceful = matches!(cli.command, Command::Serve(_) | Command::Node(node::Node::Run(_)));
     runtime.block_on(async {
         let work = cli.command.run(&context);
         if graceful {

@@ -110,11 +110,11 @@ impl Output {
         self.stderr(&format!("{} {text}", self.styled(Style::Yellow, "warning:")));
     }
 
-    /// What failed, why, and what to do next. With `--json` as one JSON value on standard output.
+    /// What failed, why, and what to do next: for people on standard error, with `--json` also as one JSON value on
+    /// standard output.
     pub fn failure(&self, failure: &Failure) {
         if self.json {
             let _ = self.result(&serde_json::json!({ "error": failure }), String::new);
-            return;
         }
         self.stderr(&format!("{} {}", self.styled(Style::Red, "error:"), failure.what));
         for line in failure.why.iter().flat_map(|why| why.lines()) {

@@ -1,3 +1,5 @@
+//! Logs that are right, and every way in which one can be wrong.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

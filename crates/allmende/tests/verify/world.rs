@@ -81,7 +81,7 @@ impl World {
             agreement: None,
         };
         let hub_key = key(HUB, KeyClass::Hub).public();
-        let registry = "hub.example/parties".parse().unwrap();
+        let registry = "hub.example/hub".parse().unwrap();
         world.add(HUB, KeyClass::Hub, LogOpened { hub_key, protocol: PROTOCOL, registry });
         for party in PARTIES {
             let root = key(party, KeyClass::Root).public();
@@ -215,7 +215,7 @@ impl World {
         }
     }
 
-    fn plan(&mut self, shape: &Shape) -> Plan {
+    pub fn plan(&mut self, shape: &Shape) -> Plan {
         let model = ModelSpec::Linear { inputs: shape.inputs, classes: shape.classes };
         let values: Vec<f32> = (0..model.parameters()).map(|i| (i as f32 * 0.37).sin() * 0.1).collect();
         let base_model = self.keep(write_f32(&model.tensors(), &values).unwrap());
@@ -248,7 +248,7 @@ impl World {
         digest
     }
 
-    fn decide(&mut self, name: &str, subject: Subject) {
+    pub fn decide(&mut self, name: &str, subject: Subject) {
         let decision: allmende_core::id::DecisionId = name.parse().unwrap();
         let body = DecisionOpened { decision: decision.clone(), subject };
         self.add("north", KeyClass::Governance, body);
@@ -376,7 +376,7 @@ impl World {
         let keys = row.scope == Scope::Keys;
         let chain = self.state.chain(&secret.public(), keys);
         let header = Header {
-            origin: if keys { "hub.example/parties".parse().unwrap() } else { origin() },
+            origin: if keys { "hub.example/hub".parse().unwrap() } else { origin() },
             collaboration: (!keys).then(|| "handwriting".parse().unwrap()),
             agreement: self.agreement.filter(|_| row.scope == Scope::Agreement),
             by: Signer { party: party.parse().unwrap(), class },

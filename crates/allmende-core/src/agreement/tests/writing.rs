@@ -1,3 +1,5 @@
+//! Prose in two languages, and the draft.
+
 use super::judging::request;
 use super::*;
 use crate::agreement::check::check;

@@ -1,0 +1,197 @@
+//! The fuzz targets as ordinary tests: over their seeds, over what mutations make of those, and over arbitrary bytes.
+
+use std::path::PathBuf;
+
+use allmende_core::agreement::draft::{DraftInputs, DraftParty, template};
+use allmende_core::agreement::terms::Terms;
+use allmende_core::agreement::vocabulary::{Language, Purpose};
+use allmende_core::canonical;
+use allmende_core::id::{Origin, PartyId};
+use allmende_core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
+use allmende_core::ledger::envelope::Record;
+use allmende_core::ledger::merkle::{leaf_hash, node_hash};
+use allmende_core::ledger::proof::Receipt;
+use allmende_core::ledger::tile::{encode_bundle, encode_tile};
+use allmende_core::signature::SecretKey;
+use allmende_core::statement::{AgreementProposed, Header, KeyClass, Signer, Statement};
+use allmende_core::time::Timestamp;
+use allmende_formats::safetensors::write_f32;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+#[path = "../../../fuzz/bodies.rs"]
+mod bodies;
+
+pub use bodies::TARGETS;
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(name)
+}
+
+fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder(name)).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn origin() -> Origin {
+    "hub.example/handwriting".parse().unwrap()
+}
+
+fn terms_toml() -> String {
+    let party = |(seed, id): (u8, &str)| DraftParty {
+        id: id.parse().unwrap(),
+        key: key(seed).public(),
+        signatory: "director".to_owned(),
+        assets: vec![format!("{id}/digits").parse().unwrap()],
+    };
+    template(&DraftInputs {
+        title: "Handwriting".to_owned(),
+        collaboration: "handwriting".parse().unwrap(),
+        origin: origin(),
+        hub_key: key(9).public(),
+        starts: "2026-12-01".parse().unwrap(),
+        ends: "2027-11-30".parse().unwrap(),
+        offer_expires: "2026-12-31".parse().unwrap(),
+        currency: "EUR".to_owned(),
+        language: Language::En,
+        purpose: vec![Purpose::Research],
+        parties: [(1, "north"), (2, "east"), (3, "west")].map(party).to_vec(),
+        reference: Some("north/reference".parse().unwrap()),
+        min_parties: 3,
+        coordinator: None,
+    })
+}
+
+fn record() -> Record {
+    let party: PartyId = "north".parse().unwrap();
+    let header = Header {
+        origin: origin(),
+        collaboration: Some("handwriting".parse().unwrap()),
+        agreement: None,
+        by: Signer { party, class: KeyClass::Governance },
+        seq: 0,
+        previous: None,
+        claimed_at: crate::stores::NOW,
+    };
+    let terms = Terms::from_toml(&terms_toml()).unwrap();
+    let envelope = Statement { header, body: AgreementProposed { terms }.into() }.seal(&key(1)).unwrap();
+    Record { arrived_at: Timestamp(crate::stores::NOW.0 + 5), envelope }
+}
+
+fn note(leaves: &[Vec<u8>]) -> SignedCheckpoint {
+    let root = node_hash(&leaf_hash(&leaves[0]), &leaf_hash(&leaves[1]));
+    SignedCheckpoint::sign(Checkpoint { origin: origin(), size: 2, root }, &origin(), &key(9))
+}
+
+/// An input that the target accepts.
+fn good(name: &str) -> Vec<u8> {
+    let leaves = [record().to_bytes().unwrap(), b"{}".to_vec()];
+    let two = |bytes: Vec<u8>| [vec![0, 2], bytes].concat();
+    match name {
+        "bundle" => two(encode_bundle(&leaves).unwrap()),
+        "canonical" => canonical::to_bytes(&serde_json::json!({ "a": [1, true, null], "ä": "x\n", "b": {} })).unwrap(),
+        "checkpoint" => note(&leaves).to_string().into_bytes(),
+        "record" => leaves[0].clone(),
+        "receipt" => Receipt {
+            entry: Some(b"{}".to_vec()),
+            index: 1,
+            hashes: vec![leaf_hash(&leaves[0])],
+            checkpoint: note(&leaves),
+        }
+        .to_string()
+        .into_bytes(),
+        "safetensors" => {
+            write_f32(&[("a".to_owned(), vec![2, 2]), ("b".to_owned(), vec![1])], &[0.0, 1.0, -1.0, 2.5, 3.0]).unwrap()
+        }
+        "statement" => record().envelope.payload_bytes().unwrap(),
+        "table" => b"x,y,label\n1,2.5,0\n-3,4e-2,9\n".to_vec(),
+        "terms_canonical" => Terms::from_toml(&terms_toml()).unwrap().canonical().to_vec(),
+        "terms_toml" => terms_toml().into_bytes(),
+        "tile" => two(encode_tile(&leaves.map(|l| leaf_hash(&l))).unwrap()),
+        "tile_path" => b"tile/entries/x001/x234/067.p/3".to_vec(),
+        other => panic!("no seed for {other}"),
+    }
+}
+
+#[test]
+fn the_seeds_are_accepted() {
+    for (name, body) in TARGETS {
+        let path = folder(name).join("good");
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::create_dir_all(folder(name)).unwrap();
+            std::fs::write(&path, good(name)).unwrap();
+        }
+        let kept = std::fs::read(&path).unwrap_or_default();
+        assert!(kept == good(name), "{}: run with UPDATE_SNAPSHOTS=1", path.display());
+        assert!(body(&kept), "{name} refuses its own seed");
+    }
+}
+
+/// A small change to an input.
+#[derive(Debug, Clone)]
+enum Mutation {
+    Flip(Index, u8),
+    Put(Index, u8),
+    Cut(Index, Index),
+    Repeat(Index, Index),
+    End(Index),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    prop_oneof![
+        (any::<Index>(), 0..8u8).prop_map(|(at, bit)| Mutation::Flip(at, 1 << bit)),
+        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Put(at, byte)),
+        any::<(Index, Index)>().prop_map(|(a, b)| Mutation::Cut(a, b)),
+        any::<(Index, Index)>().prop_map(|(a, b)| Mutation::Repeat(a, b)),
+        any::<Index>().prop_map(Mutation::End),
+    ]
+}
+
+fn mutate(data: &mut Vec<u8>, mutation: &Mutation) {
+    if data.is_empty() {
+        return;
+    }
+    let between = |a: &Index, b: &Index| {
+        let (a, b) = (a.index(data.len()), b.index(data.len()));
+        a.min(b)..a.max(b)
+    };
+    match mutation {
+        Mutation::Flip(at, bits) => {
+            let at = at.index(data.len());
+            data[at] ^= bits;
+        }
+        Mutation::Put(at, byte) => data.insert(at.index(data.len()), *byte),
+        Mutation::Cut(a, b) => drop(data.drain(between(a, b))),
+        Mutation::Repeat(a, b) => {
+            let range = between(a, b);
+            let copy = data[range.clone()].to_vec();
+            data.splice(range.start..range.start, copy);
+        }
+        Mutation::End(at) => data.truncate(at.index(data.len())),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_seeds_break_nothing(pick: Index, mutations in prop::collection::vec(mutation(), 1..6)) {
+        for (name, body) in TARGETS {
+            let mut data = pick.get(&seeds(name)).clone();
+            mutations.iter().for_each(|m| mutate(&mut data, m));
+            body(&data);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_break_nothing(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        for (_, body) in TARGETS {
+            body(&data);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The bodies of the fuzz targets: what must hold for any bytes, one function for each parser.
+//!
+//! Each returns whether it accepted the input. `fuzz/targets/` runs them under libFuzzer; `crates/allmende/tests/fuzz.rs`
+//! runs them as ordinary tests over the seeds, their mutations and arbitrary bytes.
+
+use allmende_core::agreement::lint::lint;
+use allmende_core::agreement::prose::render;
+use allmende_core::agreement::terms::Terms;
+use allmende_core::agreement::vocabulary::Language;
+use allmende_core::canonical;
+use allmende_core::ledger::checkpoint::SignedCheckpoint;
+use allmende_core::ledger::envelope::Record;
+use allmende_core::ledger::proof::Receipt;
+use allmende_core::ledger::tile::{Tile, decode_bundle, decode_tile, encode_bundle, encode_tile};
+use allmende_core::statement::Statement;
+use allmende_formats::safetensors::parse_header;
+use allmende_train::table::Table;
+
+/// What a target does with its input; whether it accepted it.
+pub type Body = fn(&[u8]) -> bool;
+
+/// All targets by name: each has a file in `targets/` and a folder in `seeds/`.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("bundle", bundle),
+    ("canonical", canonical_json),
+    ("checkpoint", checkpoint),
+    ("record", record),
+    ("receipt", receipt),
+    ("safetensors", safetensors),
+    ("statement", statement),
+    ("table", table),
+    ("terms_canonical", terms_canonical),
+    ("terms_toml", terms_toml),
+    ("tile", tile),
+    ("tile_path", tile_path),
+];
+
+/// The body of the target `name`.
+///
+/// # Panics
+/// When there is no such target, or the input breaks what must hold.
+#[allow(dead_code, reason = "the targets call it")]
+pub fn run(name: &str, data: &[u8]) {
+    let (_, body) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target of this name");
+    body(data);
+}
+
+/// What is read is its own canonical form.
+fn canonical_json(data: &[u8]) -> bool {
+    let Ok(value) = canonical::from_bytes::<serde_json::Value>(data) else { return false };
+    assert_eq!(canonical::to_bytes(&value).expect("canonical"), data);
+    true
+}
+
+/// A leaf has one spelling, and opening it never panics.
+fn record(data: &[u8]) -> bool {
+    let Ok(record) = Record::from_bytes(data) else { return false };
+    assert_eq!(record.to_bytes().expect("fits"), data);
+    if let Ok(opened) = Statement::open(&record.envelope) {
+        assert_eq!(record.payload_digest(), Ok(opened.digest));
+    }
+    true
+}
+
+/// A statement has one encoding.
+fn statement(data: &[u8]) -> bool {
+    let Ok(statement) = Statement::from_payload(data) else { return false };
+    assert_eq!(statement.to_payload().expect("was read"), data);
+    true
+}
+
+/// Whatever terms are accepted can be shown in both languages and judged.
+fn readable(terms: &Terms) {
+    for language in [Language::En, Language::Zh] {
+        assert!(!render(terms, language).is_empty());
+    }
+    let _ = lint(terms);
+}
+
+fn terms_toml(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(terms) = Terms::from_toml(text) else { return false };
+    let again = Terms::from_canonical(terms.canonical()).expect("what is signed can be read");
+    assert!(again == terms && again.digest() == terms.digest());
+    readable(&terms);
+    true
+}
+
+fn terms_canonical(data: &[u8]) -> bool {
+    let Ok(terms) = Terms::from_canonical(data) else { return false };
+    assert_eq!(terms.canonical(), data);
+    readable(&terms);
+    true
+}
+
+fn checkpoint(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(note) = SignedCheckpoint::parse(text) else { return false };
+    let written = note.to_string();
+    assert_eq!(SignedCheckpoint::parse(&written).as_ref(), Ok(&note));
+    true
+}
+
+fn receipt(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(receipt) = Receipt::parse(text) else { return false };
+    assert_eq!(Receipt::parse(&receipt.to_string()).as_ref(), Ok(&receipt));
+    true
+}
+
+fn tile_path(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(tile) = text.parse::<Tile>() else { return false };
+    assert_eq!(tile.to_string(), text, "a tile has one path");
+    true
+}
+
+/// The first two bytes are the width asked for.
+fn sized(data: &[u8]) -> Option<(u16, &[u8])> {
+    data.split_first_chunk::<2>().map(|(width, rest)| (u16::from_be_bytes(*width), rest))
+}
+
+fn tile(data: &[u8]) -> bool {
+    let Some((width, bytes)) = sized(data) else { return false };
+    let Ok(hashes) = decode_tile(bytes, width) else { return false };
+    assert_eq!(encode_tile(&hashes).expect("was read"), bytes);
+    true
+}
+
+fn bundle(data: &[u8]) -> bool {
+    let Some((width, bytes)) = sized(data) else { return false };
+    let Ok(entries) = decode_bundle(bytes, width) else { return false };
+    assert_eq!(entries.len(), usize::from(width));
+    assert_eq!(encode_bundle(&entries).expect("was read"), bytes);
+    true
+}
+
+/// Every tensor of an accepted header lies inside the file, and they fill it without gap or overlap.
+fn safetensors(data: &[u8]) -> bool {
+    let file_bytes = data.len() as u64;
+    let Ok(layout) = parse_header(data, file_bytes) else { return false };
+    assert_eq!(layout.total_bytes, file_bytes);
+    let mut at = 0;
+    for tensor in &layout.tensors {
+        assert_eq!(tensor.start, at, "{}", tensor.name);
+        assert!(tensor.end >= tensor.start);
+        at = tensor.end;
+    }
+    assert_eq!(at, layout.payload_bytes());
+    true
+}
+
+/// Every row of an accepted table has all its numbers, finite, and a class that exists.
+fn table(data: &[u8]) -> bool {
+    const CLASSES: u32 = 10;
+    let Ok(table) = Table::read(data, CLASSES) else { return false };
+    assert_eq!(table.features.len(), table.rows() * table.columns.len());
+    assert_eq!((table.labels.len(), table.file_rows.len()), (table.rows(), table.rows()));
+    assert!(table.features.iter().all(|x| x.is_finite()));
+    assert!(table.labels.iter().all(|label| *label < CLASSES));
+    true
+}
