@@ -146,10 +146,9 @@ fn forged_offers_do_nothing() {
     assert!(forged(&sealed(&Offer { collaboration: "other".parse().unwrap(), ..honest.clone() })));
     assert!(forged(&sealed(&Offer { run: "other".parse().unwrap(), ..honest.clone() })));
     // Signed by the hub, and not what the log says: the run is refused, in the open.
-    for lie in [
-        Offer { plan: Digest([1; 32]), ..honest.clone() },
-        Offer { agreement: Digest([1; 32]), ..honest.clone() },
-    ] {
+    for lie in
+        [Offer { plan: Digest([1; 32]), ..honest.clone() }, Offer { agreement: Digest([1; 32]), ..honest.clone() }]
+    {
         assert_eq!(refused(bench.judge(&sealed(&lie))), RefusalCode::Mismatch);
     }
 }
@@ -177,7 +176,10 @@ fn time_and_witnesses_bound_an_offer() {
     let world = approved();
     let honest = offer(&world, Work::Answer {});
     let mut bench = Bench::of(&world);
-    assert!(matches!(bench.judge(&sealed(&Offer { log_size: honest.log_size + 1, ..honest.clone() })), Verdict::Wait(_)));
+    assert!(matches!(
+        bench.judge(&sealed(&Offer { log_size: honest.log_size + 1, ..honest.clone() })),
+        Verdict::Wait(_)
+    ));
     bench.now = honest.expires_at.plus_ms(10_001);
     assert!(matches!(bench.judge(&sealed(&honest)), Verdict::Ignore(_)));
     bench.now = honest.issued_at.plus_ms(-10_001);

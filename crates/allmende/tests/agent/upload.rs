@@ -47,8 +47,7 @@ impl Fake {
     fn standing(&self) -> axum::Json<UploadStanding> {
         let sealed = self.sealed.lock().unwrap().is_some();
         let parts = self.parts.lock().unwrap().clone();
-        let mut standing =
-            UploadStanding { id: "u1".into(), part_bytes: PART, parts, parts_total: 4, sealed };
+        let mut standing = UploadStanding { id: "u1".into(), part_bytes: PART, parts, parts_total: 4, sealed };
         if let Some(lie) = self.lie {
             lie(&mut standing);
         }
@@ -65,7 +64,11 @@ async fn put_part(State(fake): Hub, Path((_, _, part)): Path<(String, String, u6
     assert!(!parts.contains(&part), "part {part} was sent twice");
     parts.push(part);
     drop(parts);
-    if fake.lost_puts.contains(&nth) { StatusCode::BAD_GATEWAY.into_response() } else { fake.standing().into_response() }
+    if fake.lost_puts.contains(&nth) {
+        StatusCode::BAD_GATEWAY.into_response()
+    } else {
+        fake.standing().into_response()
+    }
 }
 
 async fn seal(State(fake): Hub, axum::Json(submission): axum::Json<Submission>) -> Response {
@@ -147,11 +150,8 @@ struct Node {
 
 fn node(url: &str) -> Node {
     let clock = Clock::test(crate::stores::NOW);
-    let signer = Signer {
-        party: "north".parse().unwrap(),
-        class: KeyClass::Node,
-        key: Arc::new(key("north", KeyClass::Node)),
-    };
+    let signer =
+        Signer { party: "north".parse().unwrap(), class: KeyClass::Node, key: Arc::new(key("north", KeyClass::Node)) };
     let dir = tempfile::tempdir().unwrap();
     let outbox = Arc::new(Outbox::open(dir.path(), clock.clone()).unwrap());
     let client = HubClient::connect(url, &Trust::System, Some(World::hub_key()), clock).unwrap();

@@ -311,16 +311,16 @@ async fn a_stop_is_heard_at_once_and_a_killed_node_goes_on() {
     let village = Village::new("stop").await;
     let mut nodes: Vec<Running> = PARTIES.iter().map(|p| village.start(p, false)).collect();
     village.propose(RUN, 40, 20).await;
-    village.until("two rounds", |s| s.run(&RUN.parse().unwrap()).unwrap().tracks.first().is_some_and(|t| t.round() > 2)).await;
+    village
+        .until("two rounds", |s| s.run(&RUN.parse().unwrap()).unwrap().tracks.first().is_some_and(|t| t.round() > 2))
+        .await;
     // Killed, without a word, and started again: it goes on where it was.
     let killed = nodes.remove(0);
     killed.node.abort();
     let _ = killed.node.await;
     let again = village.start("north", false);
     let round = village.state().await.run(&RUN.parse().unwrap()).unwrap().tracks[0].round();
-    village
-        .until("further rounds", |s| s.run(&RUN.parse().unwrap()).unwrap().tracks[0].round() > round + 1)
-        .await;
+    village.until("further rounds", |s| s.run(&RUN.parse().unwrap()).unwrap().tracks[0].round() > round + 1).await;
     // The owner stops west.
     let asked = std::time::Instant::now();
     Control::new(&village.home("west")).stop(Stop { silent: false }).unwrap();
