@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests may")]
 
 mod agent;
+mod cli;
 mod config;
 mod console;
 mod fuzz;

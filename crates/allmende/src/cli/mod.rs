@@ -38,6 +38,7 @@ pub mod run;
 pub mod serve;
 pub mod settle;
 pub mod table;
+pub mod token;
 pub mod words;
 
 use context::Context;
@@ -127,6 +128,9 @@ pub enum Command {
     /// Check a log, and prove its entries
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Make, list and revoke tokens for other programs
+    #[command(subcommand)]
+    Token(token::Token),
     /// Play one whole collaboration on this machine
     Demo(demo::Demo),
     /// Look at the hub's settings
@@ -156,6 +160,7 @@ impl Command {
             Self::Contribution(command) => command.run(context).await,
             Self::Settle(command) => command.run(context).await,
             Self::Ledger(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,

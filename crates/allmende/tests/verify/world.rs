@@ -356,7 +356,8 @@ impl World {
 
     /// Many entries cheaply: nodes come and go.
     pub fn grow(&mut self, size: u64) {
-        let mut n = 0_u32;
+        // Fresh numbers, also when it grows again.
+        let mut n = self.state.size() as u32;
         while self.state.size() < size {
             let mut seed = [77; 32];
             seed[..4].copy_from_slice(&n.to_le_bytes());
