@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use allmende_core::signature::SecretKey;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ use crate::db::{Db, DbError, DbOptions};
 use crate::keyfile::{KeyFileError, private_dir, signing_key};
 use crate::ledger::bell::Bells;
 use crate::ledger::log::{Consequence, Keeper};
-use crate::ledger::{AppendError, LedgerError, Logs, store};
+use crate::ledger::{AppendError, LedgerError, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
 use crate::run::conductor::Conducted;
@@ -43,6 +43,9 @@ pub enum StartError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A restore was cut short: not everything is here.
+    #[error("a restore of this hub did not finish: run 'allmende restore' again with the same archive")]
+    UnfinishedRestore,
 }
 
 /// The hub's state. Clones share it.
@@ -115,7 +118,17 @@ impl App {
         if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
             clock.raise(latest);
         }
-        let keeper = Keeper { db: db.clone(), clock: clock.clone(), key: Arc::clone(&hub_key), consequence, project };
+        if restores::unfinished(&mut *db.read().await?).await? {
+            return Err(StartError::UnfinishedRestore);
+        }
+        let keeper = Keeper {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: Arc::clone(&hub_key),
+            consequence,
+            project,
+            grown: watch::Sender::new(0),
+        };
         let logs = Logs::new(keeper, config.name.clone());
         let permits = usize::try_from(config.max_parts_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {

@@ -4,6 +4,9 @@
 //! what is projected into tables are passed in.
 
 pub mod bell;
+mod fold;
+mod heard;
+pub mod hold;
 pub mod log;
 pub mod logs;
 pub mod read;
