@@ -43,6 +43,12 @@ pub enum StartError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The tiles are there and the database is not.
+    #[error("the database is empty, but {dir} holds logs of this hub: it would begin them anew. Rebuild it with 'allmende ledger rebuild --from {dir}', or point database_url at the right one", dir = dir.display())]
+    LostDatabase {
+        /// The folder of tiles.
+        dir: std::path::PathBuf,
+    },
     /// A restore was cut short: not everything is here.
     #[error("a restore of this hub did not finish: run 'allmende restore' again with the same archive")]
     UnfinishedRestore,

@@ -9,6 +9,17 @@ use super::log::{AppendError, Log};
 use super::store::{self, LedgerError};
 use crate::transaction;
 
+/// What came of a node's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The log is open, and was.
+    Open,
+    /// This was the last word that it waited for.
+    Opened,
+    /// It still waits.
+    Held(Waiting),
+}
+
 impl Log {
     pub(super) fn restored(&self, inner: &Inner, waiting: Waiting) -> AppendError {
         AppendError::Restored { log: self.name.clone(), size: inner.state.size(), waiting }
@@ -52,8 +63,7 @@ impl Log {
         Ok(held.map(|_| hold::waiting(inner.state.members().keys(), size, &reports)))
     }
 
-    /// A node of `party` says that it has seen `size` entries. While the log is held this decides whether it opens. Gives
-    /// what it still waits for, if it does.
+    /// A node of `party` says that it has seen `size` entries. While the log is held this decides whether it opens.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -62,13 +72,13 @@ impl Log {
         party: &PartyId,
         node: &PublicKey,
         size: u64,
-    ) -> Result<Option<Waiting>, AppendError> {
+    ) -> Result<Heard, AppendError> {
         if self.inner.read().await.held.is_none() {
-            return Ok(None);
+            return Ok(Heard::Open);
         }
         let mut inner = self.inner.write().await;
         if self.look_again(&mut inner).await?.is_none() {
-            return Ok(None);
+            return Ok(Heard::Open);
         }
         let said: Result<(), LedgerError> =
             transaction!(self.keeper.db, tx => { hold::report(tx, &self.name, node, party, size).await });
@@ -80,9 +90,9 @@ impl Log {
                 "a node has entries that this hub lost: bring them back with 'allmende ledger rebuild --from' and its mirror"
             );
         }
-        let Some(waiting) = self.look_again(&mut inner).await? else { return Ok(None) };
+        let Some(waiting) = self.look_again(&mut inner).await? else { return Ok(Heard::Open) };
         if !waiting.is_over() {
-            return Ok(Some(waiting));
+            return Ok(Heard::Held(waiting));
         }
         let released: Result<bool, LedgerError> =
             transaction!(self.keeper.db, tx => { hold::release(tx, &self.name).await });
@@ -91,6 +101,6 @@ impl Log {
         tracing::info!(log = self.name, entries = ours, "every member was heard after the restore: the log is open");
         // Whoever waited for the log looks again.
         self.size.send_modify(|_| {});
-        Ok(None)
+        Ok(Heard::Opened)
     }
 }

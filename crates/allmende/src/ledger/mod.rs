@@ -4,7 +4,7 @@
 //! what is projected into tables are passed in.
 
 pub mod bell;
-mod fold;
+pub mod fold;
 mod heard;
 pub mod hold;
 pub mod log;
@@ -12,6 +12,7 @@ pub mod logs;
 pub mod read;
 pub mod store;
 
+pub use heard::Heard;
 pub use log::{AppendError, Appended, Item, Log};
 pub use logs::Logs;
 pub use store::LedgerError;
