@@ -1,12 +1,14 @@
 //! The only test binary: one link for all tests of the program.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-mod story;
+mod agent;
 mod config;
+mod demo;
 mod fuzz;
 mod http;
 mod reference;
 mod stores;
+mod story;
 mod tidy;
 mod tls;
 mod verify;
