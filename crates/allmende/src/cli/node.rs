@@ -93,6 +93,7 @@ impl Run {
         crate::keyfile::private_dir(&home.node_dir())?;
         let options = Options {
             dir: home.node_dir(),
+            copies: Some(home.mirror_dir()),
             url: hub.url,
             trust: hub.tls_pin.map_or(Trust::System, Trust::Pin),
             hub: hub.name,

@@ -61,7 +61,7 @@ async fn arrive(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
+pub(super) async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
     stage.narrator().act("They found a collaboration and decide how they decide");
     let others = parties[1..].join(",");
     let name = script.collaboration;

@@ -243,10 +243,10 @@ async fn assemble(app: &App, log: &Log, upload: &Upload) -> Result<(), ApiError>
         return Err(ApiError::new(Code::Unprocessable, detail).hint("send the missing parts first"));
     }
     let (update, size) = (upload.body.update, upload.body.size_bytes);
-    if !app.blobs.exists(&update).await? {
-        let expect = Expect { digest: Some(update), size_bytes: Some(size), max_bytes: size };
-        app.blobs.join(parts.iter().map(|(_, digest)| *digest).collect(), &expect).await?;
-    }
+    // Also when the store has these bytes already: somebody else may have sent them, and only who holds an update may
+    // hand it in. Its digest stands in the log for all members to read.
+    let expect = Expect { digest: Some(update), size_bytes: Some(size), max_bytes: size };
+    app.blobs.join(parts.iter().map(|(_, digest)| *digest).collect(), &expect).await?;
     let header = header_of(&spec)?;
     check_model(&app.blobs, update, &header)
         .await?
