@@ -152,7 +152,11 @@ async fn read_through(
             bytes += entry.leaf.len() as u64;
         }
     }
-    if frontier.root().0 == head.root { Ok(bytes) } else { Err(wrong(head.size, "another root than was signed".into())) }
+    if frontier.root().0 == head.root {
+        Ok(bytes)
+    } else {
+        Err(wrong(head.size, "another root than was signed".into()))
+    }
 }
 
 async fn write(

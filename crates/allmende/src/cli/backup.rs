@@ -24,7 +24,9 @@ impl From<BackupError> for Failure {
             BackupError::NoKey { .. } => {
                 (Exit::Usage, "backup.no-key", "put the hub's key there first: the file hub.key, with mode 600")
             }
-            BackupError::OtherKey { .. } => (Exit::Usage, "backup.other-key", "use the key of the hub that made the logs"),
+            BackupError::OtherKey { .. } => {
+                (Exit::Usage, "backup.other-key", "use the key of the hub that made the logs")
+            }
             BackupError::OtherHub { .. } => (Exit::Usage, "backup.other-hub", "give the hub's name with --name"),
             BackupError::NotEmpty { .. } => {
                 (Exit::Usage, "backup.not-empty", "choose another --data-dir and --database-url")

@@ -40,7 +40,8 @@ pub async fn all(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let before = frozen(scene, LONGER, &nodes, &format!("{NORTH}/spare")).await?;
     let own = stopped(scene, NORTH, before[0], "node.withheld").await?;
     let others = stopped(scene, WEST, before[2], "node.no-fresh-quorum").await?;
-    let tried = Outcome { caught: own.caught && others.caught, how: format!("north: {} · west: {}", own.how, others.how) };
+    let tried =
+        Outcome { caught: own.caught && others.caught, how: format!("north: {} · west: {}", own.how, others.how) };
     scene.note("frozen-for-all", "freeze it for all nodes alike", BY, "north's and west's nodes", tried);
     thaw(scene, LONGER).await
 }
@@ -75,7 +76,10 @@ async fn stopped(scene: &Scene<'_>, party: &str, before: usize, code: &str) -> R
     let (sent, asked) = (scene.door(party).sent() - sent, scene.door(party).asked().1 - asked);
     let Some(event) = event else { return Ok(Outcome { caught: false, how: format!("no alarm; sent {sent} times") }) };
     let caught = event.code == code && sent == 0 && asked > 0;
-    Ok(Outcome { caught, how: format!("alarm {}: {}; offered work {asked} times, it sent {sent} times", event.code, event.text) })
+    Ok(Outcome {
+        caught,
+        how: format!("alarm {}: {}; offered work {asked} times, it sent {sent} times", event.code, event.text),
+    })
 }
 
 /// The truth again: everybody learns that the run is over.

@@ -287,9 +287,25 @@ impl<'a> Scene<'a> {
     /// [`Failed`].
     pub async fn propose(&self, run: &str, more: &[&str], voters: &[&str]) -> Result<(), Failed> {
         let mut args = vec![
-            "run", "propose", run, "--model", "mlp:16", "--purpose", self.script.purpose, "--normalize",
-            "uniform:8:0.125", "--optimizer", "sgd:0.4", "--batch-rows", "128", "--outer", "nesterov:1:0.8",
-            "--min-parties", "3", "--round-timeout", "5m",
+            "run",
+            "propose",
+            run,
+            "--model",
+            "mlp:16",
+            "--purpose",
+            self.script.purpose,
+            "--normalize",
+            "uniform:8:0.125",
+            "--optimizer",
+            "sgd:0.4",
+            "--batch-rows",
+            "128",
+            "--outer",
+            "nesterov:1:0.8",
+            "--min-parties",
+            "3",
+            "--round-timeout",
+            "5m",
         ];
         args.extend(more);
         args.push("--yes");
@@ -330,9 +346,10 @@ impl<'a> Scene<'a> {
 fn alarmed(event: Option<Event>, code: &str, says: &str) -> Outcome {
     match event {
         None => Outcome { caught: false, how: "no alarm".to_owned() },
-        Some(event) => {
-            Outcome { caught: event.code == code && event.text.contains(says), how: format!("alarm {}: {}", event.code, event.text) }
-        }
+        Some(event) => Outcome {
+            caught: event.code == code && event.text.contains(says),
+            how: format!("alarm {}: {}", event.code, event.text),
+        },
     }
 }
 
@@ -374,8 +391,18 @@ async fn agree(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
     let assets = format!("{},{NORTH}/spare", assets.join(","));
     let terms = path(&stage.dir, "terms.toml");
     let args = [
-        "agreement", "draft", "--title", script.title, "--asset", &assets, "--purpose", script.purpose, "--min-parties",
-        "3", "--out", &terms,
+        "agreement",
+        "draft",
+        "--title",
+        script.title,
+        "--asset",
+        &assets,
+        "--purpose",
+        script.purpose,
+        "--min-parties",
+        "3",
+        "--out",
+        &terms,
     ];
     stage.run(NORTH, &args).await?;
     stage.run(NORTH, &["agreement", "propose", &terms]).await?;
@@ -399,8 +426,7 @@ async fn bring_data(stage: &Stage<'_>, script: &Script, seed: u64) -> Result<(),
     add.push((NORTH, spare, "spare"));
     for (party, file, name) in add {
         let (file, salt) = (file.display().to_string(), format!("{seed}:{party}"));
-        let args =
-            ["asset", "add", &file, "--name", name, "--classes", &classes, "--salt-seed", &salt, "--yes"];
+        let args = ["asset", "add", &file, "--name", name, "--classes", &classes, "--salt-seed", &salt, "--yes"];
         stage.run(party, &args).await?;
         let dir = stage.home(party).join("node");
         let settings = Settings::load(&dir).map_err(broken)?;
