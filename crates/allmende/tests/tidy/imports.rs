@@ -4,8 +4,24 @@ use super::source::{File, files, paths};
 
 /// The nouns and what is built of them: a slice imports only from slices to its left.
 const ORDER: &[&str] = &[
-    "ledger", "party", "collaboration", "agreement", "asset", "node", "run", "contribution", "risk", "wire", "view",
-    "verify", "console", "client", "backup", "agent", "demo", "cli",
+    "ledger",
+    "party",
+    "collaboration",
+    "agreement",
+    "asset",
+    "node",
+    "run",
+    "contribution",
+    "risk",
+    "wire",
+    "view",
+    "verify",
+    "console",
+    "client",
+    "backup",
+    "agent",
+    "demo",
+    "cli",
 ];
 
 /// The composition root: the modules that put all nouns together.
