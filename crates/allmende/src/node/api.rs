@@ -20,7 +20,8 @@ use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
 use crate::ledger::store::{self, Cosignature};
-use crate::ledger::{Log, read};
+use crate::ledger::{Heard, Log, read};
+use crate::party;
 use crate::party::api::checkpoint;
 use crate::transaction;
 
@@ -59,6 +60,13 @@ async fn sync(
         })?;
         witness_name(&caller.party, label.as_str())?
     };
+    match log.heard(&caller.party, &request.node, request.size).await? {
+        Heard::Open => {}
+        Heard::Opened => party::resume_registry(&app).await?,
+        // A checkpoint of fewer entries than the node has would look as if the log had been rolled back.
+        Heard::Held(_) if request.size > log.state().await?.size() => log.require_open().await?,
+        Heard::Held(_) => {}
+    }
     if let Some(line) = &request.cosignature {
         cosign(&app, &log, &request, &origin, line).await?;
     }
@@ -90,9 +98,11 @@ pub fn witness_name(party: &PartyId, node: &str) -> Result<Origin, ApiError> {
 }
 
 async fn answer(app: &App, log: &Log, party: &PartyId, request: &SyncRequest) -> Result<SyncAnswer, ApiError> {
+    let held = log.held().await?.is_some();
     let (note, size, offers) = {
         let state = log.state().await?;
-        let offers = offers(app, &state, party, &request.node)?;
+        // What came of the work could not be placed while the log is held.
+        let offers = if held { Vec::new() } else { offers(app, &state, party, &request.node)? };
         (checkpoint(&state)?, state.size(), offers)
     };
     let records = if request.size < size {

@@ -16,6 +16,8 @@ use allmende_core::ledger::tile::{
     encode_tile, tile_source,
 };
 
+use crate::faults;
+
 use super::source::{DirSource, Source as _, SourceError};
 use super::{CHECKPOINT, Finding};
 
@@ -238,6 +240,7 @@ impl Exporter {
             self.put(tile, bytes)?;
         }
         self.sync()?;
+        faults::point("export.before_checkpoint");
         self.write(CHECKPOINT, checkpoint.to_string().as_bytes())?;
         self.sync()?;
         self.prune(size);
