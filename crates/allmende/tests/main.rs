@@ -3,6 +3,7 @@
 
 mod story;
 mod config;
+mod crash;
 mod fuzz;
 mod http;
 mod reference;
