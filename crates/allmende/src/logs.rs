@@ -17,14 +17,22 @@ pub enum LogError {
     Begun,
 }
 
-/// Begins logging for the whole process.
+/// Begins logging for the whole process, as the hub's settings say.
 ///
 /// # Errors
 /// [`LogError`].
 pub fn begin(config: &Config) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.log_filter)?;
+    begin_as(config.log_format, &config.log_filter)
+}
+
+/// Begins logging for the whole process.
+///
+/// # Errors
+/// [`LogError`].
+pub fn begin_as(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let begun = match config.log_format {
+    let begun = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
