@@ -197,6 +197,7 @@ async fn from_founding_to_payout() {
         settings.save(&home).expect("settings");
         let options = allmende::agent::Options {
             dir: home,
+            copies: None,
             url: url.clone(),
             trust: Trust::System,
             hub: hub.clone(),

@@ -139,6 +139,25 @@ fn the_tests_named_in_the_table_of_clauses_exist() {
 }
 
 #[test]
+fn the_tests_named_in_the_table_of_threats_exist() {
+    let all: String = rust().into_iter().map(|f| f.text).collect();
+    let security = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let names: Vec<_> = security.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let exists = |name: &str| {
+        let last = name.rsplit("::").next().unwrap();
+        [format!("fn {last}("), format!("mod {last};")].iter().any(|text| all.contains(text))
+    };
+    none(
+        &names
+            .into_iter()
+            .filter(|name| !exists(name))
+            .map(|n| format!("SECURITY.md: no test {n}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn links_in_documents_lead_somewhere() {
     let mut findings = Vec::new();
     for file in files(&["md"]) {

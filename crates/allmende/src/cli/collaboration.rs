@@ -17,6 +17,7 @@ use crate::view;
 
 /// Found, join and look at collaborations.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Collaboration {
     /// Found a collaboration: propose its charter and be its first member
     Propose(Propose),

@@ -30,8 +30,10 @@ pub enum Ledger {
     Verify(Verify),
     /// Write a receipt that proves one entry, checkable offline
     Prove(Prove),
-    /// Write a log's hash tiles anew from its entries
+    /// Write a log's hash tiles anew from its entries, or a hub's database from tiles
     Rebuild(Rebuild),
+    /// Let a restored hub's logs take entries again without every member's word
+    Resume(super::backup::Resume),
     /// Show entries
     Show(Show),
 }
@@ -45,7 +47,8 @@ impl Ledger {
         match self {
             Self::Verify(command) => command.run(context).await,
             Self::Prove(command) => command.run(context).await,
-            Self::Rebuild(command) => command.run(context),
+            Self::Rebuild(command) => command.run(context).await,
+            Self::Resume(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
         }
     }
@@ -155,7 +158,7 @@ impl Verify {
             .ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
         let home = context.home().ok();
         let chosen = context.global.collaboration.as_ref();
-        let usual = || Some(format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok()?);
+        let usual = || format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok();
         let origin = self.origin.clone().or_else(usual).ok_or_else(|| {
             Failure::usage("of which log?").next("give --origin as it stands in the terms, or --collaboration")
         })?;
@@ -252,17 +255,33 @@ impl Prove {
     }
 }
 
-/// Write a log's hash tiles anew from its entries, after checking that they make up the signed root.
+/// Write a log's hash tiles anew from its entries, after checking that they make up the signed root. With --from: take logs
+/// from tiles into a hub's database.
+///
+/// --from is for the hub's operator: a database that was lost comes back from data_dir/export, and entries that a restored
+/// hub lacks from a node's mirror. Every log is judged first; a log that is there already is only ever extended.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende ledger rebuild ./copy-of-log")]
+#[command(
+    after_long_help = "Example:\n  allmende ledger rebuild ./copy-of-log\n  allmende ledger rebuild --from /srv/allmende/export --data-dir /srv/allmende --name hub.example"
+)]
 pub struct Rebuild {
     /// A folder with the log's checkpoint and entry bundles
-    dir: PathBuf,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    dir: Option<PathBuf>,
+    /// A folder of one log or of several, to take into the hub's database
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    settings: super::config::SettingsArgs,
 }
 
 impl Rebuild {
-    fn run(self, context: &Context) -> Result<(), Failure> {
-        let source = DirSource::new(&self.dir);
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        if let Some(from) = &self.from {
+            return super::backup::rebuild(context, &self.settings, from).await;
+        }
+        let dir = self.dir.ok_or_else(|| Failure::usage("which folder?"))?;
+        let source = DirSource::new(&dir);
         let signed = verify::checkpoint(&source).map_err(|finding| found(&finding))?;
         let size = signed.checkpoint.size;
         let bar = context.out.bar("rebuilding", size);
@@ -285,10 +304,10 @@ impl Rebuild {
             bar.set_position(index.min(size));
         }
         bar.finish_and_clear();
-        verify::export(&self.dir, entries, &signed, Existing::Repair)
+        verify::export(&dir, entries, &signed, Existing::Repair)
             .map_err(|e| Failure::new(Exit::Wrong, e.to_string()).code("ledger.rebuild"))?;
-        let value = serde_json::json!({ "dir": self.dir.display().to_string(), "entries": size });
-        context.out.result(&value, || format!("{}: {size} entries, all hash tiles written", self.dir.display()))
+        let value = serde_json::json!({ "dir": dir.display().to_string(), "entries": size });
+        context.out.result(&value, || format!("{}: {size} entries, all hash tiles written", dir.display()))
     }
 }
 

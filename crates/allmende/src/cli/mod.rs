@@ -17,6 +17,7 @@ pub mod agreement;
 pub mod agreement_diff;
 pub mod agreement_draft;
 pub mod asset;
+pub mod backup;
 pub mod collaboration;
 pub mod config;
 pub mod context;
@@ -131,6 +132,10 @@ pub enum Command {
     /// Make, list and revoke tokens for other programs
     #[command(subcommand)]
     Token(token::Token),
+    /// Back up a hub into one encrypted file
+    Backup(backup::Backup),
+    /// Restore a hub from a backup
+    Restore(backup::Restore),
     /// Play one whole collaboration on this machine
     Demo(demo::Demo),
     /// Look at the hub's settings
@@ -161,6 +166,8 @@ impl Command {
             Self::Settle(command) => command.run(context).await,
             Self::Ledger(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
+            Self::Backup(command) => command.run(context).await,
+            Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,

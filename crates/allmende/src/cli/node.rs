@@ -34,8 +34,10 @@ pub enum Node {
     /// Show what the node offers and how it stands
     Status(Status),
     /// Say yes to a run that the node asks about
+    #[command(after_long_help = "Example:\n  allmende node approve first")]
     Approve(Answer),
     /// Say no to a run that the node asks about
+    #[command(after_long_help = "Example:\n  allmende node deny first")]
     Deny(Answer),
     /// Show alarms, or clear one after looking into it
     Alarms(AlarmsCommand),
@@ -93,6 +95,7 @@ impl Run {
         crate::keyfile::private_dir(&home.node_dir())?;
         let options = Options {
             dir: home.node_dir(),
+            copies: Some(home.mirror_dir()),
             url: hub.url,
             trust: hub.tls_pin.map_or(Trust::System, Trust::Pin),
             hub: hub.name,
@@ -107,7 +110,7 @@ impl Run {
         match run(options, shutdown).await? {
             Ended::Shutdown => context.out.note("The node has ended."),
             Ended::Stopped(Stop { silent: true }) => {
-                context.out.note("Stopped by its owner; nothing was sent any more.")
+                context.out.note("Stopped by its owner; nothing was sent any more.");
             }
             Ended::Stopped(_) => context.out.note("Stopped by its owner; open runs were refused."),
         }
@@ -312,7 +315,6 @@ impl Status {
 
 /// Answer a run that the node asks about. The answer is good for exactly this plan.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende node approve first\n  allmende node deny first")]
 pub struct Answer {
     /// The run
     run: RunId,

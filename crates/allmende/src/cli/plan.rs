@@ -86,13 +86,13 @@ impl PlanArgs {
         let (agreement, terms) = member.agreement(&self.agreement).map(|(d, a)| (d, &a.terms))?;
         let plan = match &self.plan {
             Some(path) => from_file(path, agreement)?,
-            None => self.from_flags(member.state(), agreement, terms)?,
+            None => self.of_flags(member.state(), agreement, terms)?,
         };
         plan.validate().map_err(|e| Failure::usage(format!("the plan cannot be proposed: {e}")).code("run.plan"))?;
         Ok(plan)
     }
 
-    fn from_flags(&self, state: &State, agreement: Digest, terms: &Terms) -> Result<Plan, Failure> {
+    fn of_flags(&self, state: &State, agreement: Digest, terms: &Terms) -> Result<Plan, Failure> {
         let datasets = self.datasets(state, terms)?;
         let slots: Vec<Slot> =
             datasets.iter().map(|a| Slot { party: a.asset.owner(), asset: a.asset.clone() }).collect();

@@ -105,7 +105,7 @@ fn arguments<'a>(args: impl Iterator<Item = &'a Arg>) -> String {
     for arg in args {
         let values = || {
             let names = arg.get_value_names().unwrap_or_default();
-            names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         let takes_value = arg.get_action().takes_values();
         let mut name = match (arg.get_long(), arg.get_short()) {

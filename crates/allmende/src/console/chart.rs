@@ -7,11 +7,11 @@ use super::text::Lang;
 use crate::view::{ConfusionView, CurvePoint};
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 54.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 78.0;
 const RIGHT: f64 = 26.0;
 const TOP: f64 = 18.0;
-const BOTTOM: f64 = 46.0;
+const BOTTOM: f64 = 58.0;
 /// Points with a dot of their own; more would run into each other.
 const MAX_DOTS: usize = 40;
 /// Classes in a confusion table; a larger one is only summed up.
@@ -39,6 +39,7 @@ pub fn curve(points: &[CurvePoint], rounds: u32, lang: Lang) -> Markup {
     };
     let count = ((1.0 - floor) / lines).round() as u32;
     let ticks: Vec<f64> = (0..=count).map(|i| 1.0 - f64::from(i) * lines).filter(|&v| v >= floor - 1e-9).collect();
+    // At most eight labels, so that they stay apart on a phone.
     let every = rounds.div_ceil(8).max(1);
     let title = lang.say("Accuracy by round", "各轮准确率");
     let described = match lang {
@@ -58,10 +59,10 @@ pub fn curve(points: &[CurvePoint], rounds: u32, lang: Lang) -> Markup {
                 desc id="curve-text" { (described) }
                 @for value in &ticks {
                     line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(format!("{:.1}", y(*value))) y2=(format!("{:.1}", y(*value))) {}
-                    text.tick x=(LEFT - 10.0) y=(format!("{:.1}", y(*value) + 4.0)) text-anchor="end" { (format!("{:.0} %", value * 100.0)) }
+                    text.tick x=(LEFT - 10.0) y=(format!("{:.1}", y(*value) + 5.0)) text-anchor="end" { (format!("{:.0} %", value * 100.0)) }
                 }
                 @for round in (0..=rounds).filter(|r| r.is_multiple_of(every)) {
-                    text.tick x=(format!("{:.1}", x(round))) y=(base + 20.0) text-anchor="middle" { (round) }
+                    text.tick x=(format!("{:.1}", x(round))) y=(base + 24.0) text-anchor="middle" { (round) }
                 }
                 text.axis x=((LEFT + WIDTH - RIGHT) / 2.0) y=(HEIGHT - 6.0) text-anchor="middle" { (lang.say("round", "轮次")) }
                 polygon.area points=(area) {}
@@ -109,7 +110,7 @@ pub fn confusion(view: &ConfusionView, lang: Lang) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table.confusion {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead { tr { td {} @for predicted in 0..view.classes { th scope="col" { (predicted) } } } }
                 tbody {
                     @for truth in 0..view.classes {

@@ -43,7 +43,7 @@ pub fn table(caption: &str, head: &Markup, rows: &Markup) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead { tr { (head) } }
                 tbody { (rows) }
             }

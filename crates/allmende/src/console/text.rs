@@ -80,14 +80,14 @@ impl Lang {
 
     /// A code of the log in words; a code without words stands for itself.
     #[must_use]
-    pub fn code_in_words<'a>(self, code: &'a str) -> &'a str {
+    pub fn code_in_words(self, code: &str) -> &str {
         let Some((_, en, zh)) = CODES.iter().find(|(known, ..)| *known == code) else { return code };
         self.say(en, zh)
     }
 
     /// A kind of statement in words.
     #[must_use]
-    pub fn kind<'a>(self, kind: &'a str) -> &'a str {
+    pub fn kind(self, kind: &str) -> &str {
         let Some((_, en, zh)) = KINDS.iter().find(|(known, ..)| *known == kind) else { return kind };
         self.say(en, zh)
     }

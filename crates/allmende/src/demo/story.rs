@@ -61,7 +61,7 @@ async fn arrive(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
+pub(super) async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
     stage.narrator().act("They found a collaboration and decide how they decide");
     let others = parties[1..].join(",");
     let name = script.collaboration;
@@ -270,8 +270,7 @@ async fn serve(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
 
 async fn forbidden(stage: &Stage<'_>, script: &Script) -> Result<String, Failed> {
     stage.narrator().act("A forbidden run is refused, and says which clause forbids it");
-    let args =
-        ["run", "propose", "side-business", "--model", script.model, "--purpose", script.forbidden_purpose, "--yes"];
+    let args = ["run", "propose", "side-business", "--purpose", script.forbidden_purpose, "--for-the-record", "--yes"];
     stage.narrator().command("west", &format!("allmende {}", args.join(" ")));
     let ran = stage.attempt("west", &args).await?;
     if ran.code != 3 {

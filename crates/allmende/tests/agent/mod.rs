@@ -3,6 +3,7 @@
 mod mirror;
 mod offers;
 mod outbox;
+mod owner;
 mod upload;
 mod whole;
 mod witness;

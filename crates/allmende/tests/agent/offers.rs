@@ -162,13 +162,15 @@ fn offers_that_are_not_due_are_passed_over() {
     for work in [
         Work::Answer {},
         Work::Train { coalition: whole, round: 2, base },
-        Work::Train { coalition: whole, round: 1, base: Digest([1; 32]) },
         Work::Train { coalition: Coalition(0b110), round: 1, base },
         Work::Evaluate { coalition: whole, round: 1, model: base },
     ] {
         let verdict = bench.judge(&sealed(&offer(&world, work.clone())));
         assert!(matches!(verdict, Verdict::Ignore(_)), "{work:?}: {verdict:?}");
     }
+    // The round is open, but the hub names another model to begin from than the one in the log: no accident.
+    let lie = Work::Train { coalition: whole, round: 1, base: Digest([1; 32]) };
+    assert!(matches!(bench.judge(&sealed(&offer(&world, lie))), Verdict::Forged(_)));
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Village {
         let shutdown = CancellationToken::new();
         let options = Options {
             dir: self.home(party),
+            copies: None,
             url: self.url.clone(),
             trust: Trust::System,
             hub: self.hub.clone(),

@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "verify",
     "console",
     "client",
+    "backup",
     "agent",
     "demo",
     "cli",

@@ -65,7 +65,7 @@ pub fn entry(page: &Page<'_>, view: &EntryView, json: &str, receipt: &Receipt) -
         pre.json tabindex="0" aria-label=(say("Statement as JSON", "JSON 格式的声明")) { code { (json) } }
         h2 { (say("Proof that it stands in the log", "其在日志中的证明")) }
         p { (say("The entry's hash, combined in turn with the hashes below, gives the root that the hub signed. The receipt holds all of it in one file, and is checked offline with ",
-            "条目哈希依次与下列哈希组合，即得中心签名的根。回执将其集于一个文件，可离线校验：")) code { "allmende ledger verify-receipt" } (say(".", "。")) }
+            "条目哈希依次与下列哈希组合，即得中心签名的根。回执将其集于一个文件，可离线校验：")) code.command { "allmende ledger verify" } (say(".", "。")) }
         p { a.button href=(page.link(&format!("/ledger/{}/receipt", view.index))) { (say("Download the receipt", "下载回执")) } }
         ol.path {
             li.leaf { span.label { (say("entry", "条目")) } code { (view.leaf_hash) } }

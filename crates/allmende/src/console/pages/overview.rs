@@ -59,10 +59,10 @@ pub fn overview(page: &Page<'_>, view: &CollaborationView, assets: &[AssetView])
                 th scope="row" { (m.party) }
                 td { (time(&m.joined_at)) }
                 td { @match &m.governance { Some(key) => (short(key)), None => span.muted { (say("revoked", "已吊销")) } } }
-                td { @for (i, node) in m.nodes.iter().enumerate() { @if i > 0 { ", " } (node.name) " " (short(&node.key)) } @if m.nodes.is_empty() { span.muted { "–" } } }
+                td { @for (i, node) in m.nodes.iter().enumerate() { @if i > 0 { (say(", ", "、")) } (node.name) " " (short(&node.key)) } @if m.nodes.is_empty() { span.muted { "–" } } }
             } } }))
         @if !view.invited.is_empty() {
-            p { (say("Invited, not joined yet: ", "已邀请、尚未加入：")) (view.invited.join(", ")) }
+            p { (say("Invited, not joined yet: ", "已邀请、尚未加入：")) (view.invited.join(say(", ", "、"))) }
         }
 
         h2 { (say("Decisions", "决策")) }
@@ -98,7 +98,7 @@ fn decisions(page: &Page<'_>, decisions: &[DecisionView]) -> Markup {
             th scope="row" { (d.subject) " " span.muted { (say("opened by ", "发起：")) (d.opened_by) } }
             td { (status(&d.status, lang)) }
             td { @for (i, vote) in d.votes.iter().enumerate() {
-                @if i > 0 { ", " }
+                @if i > 0 { (say(", ", "、")) }
                 (vote.party) " " @match &vote.vote { Some(v) => (lang.code_in_words(v)), None => span.muted { (say("not yet", "未投")) } }
             } }
             td { (time_or_dash(d.until.as_deref())) }

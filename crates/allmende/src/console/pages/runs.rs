@@ -7,6 +7,7 @@ use super::shell::Page;
 use super::terms::terms_link;
 use crate::console::chart;
 use crate::console::format::{full, number, short, status, table, time};
+use crate::console::text::Lang;
 use crate::view::{ContributionView, RunSummary, RunView};
 
 /// All runs.
@@ -42,7 +43,7 @@ pub fn run(page: &Page<'_>, view: &RunView, contribution: Option<&ContributionVi
         p.statusline {
             (status(&s.status, lang))
             @if let Some(f) = &s.failure { " " (lang.code_in_words(f)) }
-            " · " (say("proposed by ", "提议：")) (s.proposed_by) " " (time(&s.proposed_at)) " UTC"
+            " · " (say("proposed by ", "提议：")) (s.proposed_by) (say(", ", "，")) (time(&s.proposed_at)) " UTC"
         }
         @if let Some(point) = view.curve.last() {
             div.figures {
@@ -76,9 +77,9 @@ pub fn run(page: &Page<'_>, view: &RunView, contribution: Option<&ContributionVi
             div { dt { (say("Agreement", "协议")) } dd { (terms_link(page, &view.agreement)) } }
             div { dt { @if forbade { (say("Forbidden by", "禁止的条款")) } @else { (say("Allowed by clauses", "允许的条款")) } } dd { @if view.clauses.is_empty() { "–" } @else { (view.clauses.join(", ")) } } }
             div { dt { (say("Purpose", "用途")) } dd { (lang.code_in_words(&view.purpose)) } }
-            div { dt { (say("Model", "模型")) } dd { (view.model) ", " (number(view.parameters)) " " (say("parameters", "个参数")) } }
-            div { dt { (say("Local training", "本地训练")) } dd { (view.training) } }
-            div { dt { (say("Aggregation", "聚合")) } dd { (view.outer) "; " (say("at least ", "至少 ")) (view.min_parties) " " (say("updates a round", "份更新/轮")) } }
+            div { dt { (say("Model", "模型")) } dd { (technical(lang, &view.model)) (say(", ", "，")) (number(view.parameters)) " " (say("parameters", "个参数")) } }
+            div { dt { (say("Local training", "本地训练")) } dd { (technical(lang, &view.training)) } }
+            div { dt { (say("Aggregation", "聚合")) } dd { (technical(lang, &view.outer)) (say("; ", "；")) (say("at least ", "至少 ")) (view.min_parties) " " (say("updates a round", "份更新/轮")) } }
             div { dt { (say("Plan", "计划")) } dd { (full(&view.plan)) } }
             @if let Some(model) = &view.final_model { div { dt { (say("Final model", "最终模型")) } dd { (full(model)) } } }
             @if let Some(licence) = &view.licence { div { dt { (say("Released", "已发布")) } dd { (licence) @if let Some(at) = &view.released_at { ", " (time(at)) " UTC" } } } }
@@ -99,4 +100,22 @@ pub fn run(page: &Page<'_>, view: &RunView, contribution: Option<&ContributionVi
         }
     };
     page.render(&s.id, &body)
+}
+
+/// The few words in the views' short descriptions of models and training, in the page's language.
+fn technical(lang: Lang, text: &str) -> String {
+    const WORDS: [(&str, &str); 8] = [
+        ("weighted mean", "加权平均"),
+        ("linear", "线性"),
+        ("momentum", "动量"),
+        ("batch", "批量"),
+        ("epochs", "遍数"),
+        ("rate", "步长"),
+        (", ", "，"),
+        ("; ", "；"),
+    ];
+    match lang {
+        Lang::En => text.to_owned(),
+        Lang::Zh => WORDS.iter().fold(text.to_owned(), |text, (en, zh)| text.replace(en, zh)),
+    }
 }

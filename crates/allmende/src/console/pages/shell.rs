@@ -120,7 +120,7 @@ pub(super) fn document(lang: Lang, path: &str, title: &str, reader: bool, above:
                     p { (lang.say(
                         "The agreement is the program. Everything shown here follows from a signed log that every member can verify offline: ",
                         "协议即程序。此处所示皆源自一份签名日志，任何成员均可离线验证："))
-                        code { "allmende ledger verify" } }
+                        code.command { "allmende ledger verify" } }
                 }
             }
         }
@@ -152,7 +152,7 @@ pub fn login(lang: Lang, next: &str, refused: Option<Code>) -> Markup {
                 input type="hidden" name="next" value=(next);
                 button type="submit" { (lang.say("Sign in", "登录")) }
             }
-            p.muted { (lang.say("Get one on your own machine: ", "在您自己的机器上获取：")) code { "allmende login --scope read" } }
+            p.muted { (lang.say("Get one on your own machine: ", "在您自己的机器上获取：")) code.command { "allmende token create" } }
         }
     };
     document(lang, &path, lang.say("Sign in", "登录"), false, &html! {}, &body)
@@ -165,8 +165,9 @@ pub fn fault(lang: Lang, path: &str, problem: &Problem) -> Markup {
         section.fault {
             p.code { (problem.status) }
             h1 { @if problem.status == 404 { (lang.say("There is nothing here that you may see", "此处没有您可查看的内容")) } @else { (problem.title) } }
-            p { (problem.detail) }
-            @if let Some(hint) = &problem.hint { p { (hint) } }
+            // For an address that names nothing the heading says all; other texts are the interface's own, in English.
+            @if problem.status != 404 { p lang="en" { (problem.detail) } }
+            @if let Some(hint) = &problem.hint { p lang="en" { (hint) } }
             @if let Some(id) = &problem.request_id { p.muted { (lang.say("Request ", "请求编号 ")) code { (id) } } }
             p { a href=(format!("/console/{}/", lang.code())) { (lang.say("To your collaborations", "返回您的合作")) } }
         }
