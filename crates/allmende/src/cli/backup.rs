@@ -106,7 +106,7 @@ impl Backup {
 /// was heard; 'ledger rebuild --from' brings such entries back.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Example:\n  install -m 600 hub.key /srv/allmende/hub.key\n  allmende restore hub-2027-01-31.allmende --data-dir /srv/allmende --name hub.example"
+    after_long_help = "Example:\n  allmende restore hub-2027-01-31.allmende --data-dir /srv/allmende --name hub.example\nPut the hub's key, which no backup holds, there first:\n  install -m 600 hub.key /srv/allmende/hub.key"
 )]
 pub struct Restore {
     /// The backup

@@ -3,7 +3,7 @@
 mod home;
 mod turns;
 
-use allmende::cli::{command, reference};
+use allmende::cli::command;
 
 /// Calls `see` for every command that does something, with its full name.
 fn leaves(command: &clap::Command, name: &str, see: &mut dyn FnMut(&str, &clap::Command)) {
