@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::forge::{AS_HUB, broken, pose};
 use super::operator;
+use super::proxy::Lie;
 use super::scene::{EAST, NORTH, Outcome, Scene, WEST, has_update};
 use crate::api::{Placed, Submission, UploadOpening};
 use crate::client::error::ClientError;
@@ -125,7 +126,8 @@ impl Scene<'_> {
 /// East votes, and tries to vote for others.
 pub async fn votes(scene: &mut Scene<'_>) -> Result<(), Failed> {
     scene.act("A dishonest member: votes");
-    scene.stage.stop(EAST, false).await;
+    // East's node goes on to cosign, or nobody could work; what else it should do, east does by hand.
+    scene.door(EAST).tell(Some(Lie::NoWork));
     let more = ["--rounds", "3", "--measure", "none", "--evaluate-every", "1"];
     scene.propose(RUN, &more, &[]).await?;
     let state = scene.quiet().await?;
@@ -272,7 +274,7 @@ async fn replay(
     scene.note("evaluation", "report more held-out rows, and more right than rows", BY, HUB, tried);
 
     scene.door(WEST).tell(None);
-    scene.stage.start_node(EAST)?;
+    scene.door(EAST).tell(None);
     scene.run(RUN, "finished", |run| run.status == Status::Finished).await?;
     Ok(())
 }

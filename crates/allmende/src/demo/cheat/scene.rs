@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use allmende_core::id::{CollaborationId, Origin, PartyId, RunId};
+use allmende_core::id::{CollaborationId, Origin, RunId};
 use allmende_core::ledger::envelope::{Envelope, Record};
 use allmende_core::run::plan::Coalition;
 use allmende_core::signature::{PublicKey, SecretKey};
@@ -44,8 +44,6 @@ const QUIET: Duration = Duration::from_millis(900);
 
 /// The dishonest member: its keys, and its own view of the log.
 pub struct Liar {
-    /// Who it is.
-    pub id: PartyId,
     /// Its hand for votes and proposals.
     pub governance: Signer,
     /// Its node's hand.
@@ -292,6 +290,10 @@ impl<'a> Scene<'a> {
             "--min-parties", "3", "--round-timeout", "5m",
         ];
         args.extend(more);
+        let assets = [NORTH, EAST, WEST].map(|party| format!("{party}/{}", self.script.dataset)).join(",");
+        if !more.contains(&"--asset") {
+            args.extend(["--asset", &assets]);
+        }
         args.push("--yes");
         self.stage.run(NORTH, &args).await?;
         for party in voters {
@@ -356,7 +358,7 @@ fn liar(stage: &Stage<'_>, collaboration: &str) -> Result<Liar, Failed> {
     let client = Arc::new(client.signed_in_as(node.clone()));
     let name = LogName::Collaboration(collaboration.parse().map_err(broken)?);
     let log = RemoteLog::in_memory(client, &hub.name, &name).map_err(broken)?;
-    Ok(Liar { id, governance, node, log })
+    Ok(Liar { governance, node, log })
 }
 
 /// The origin of the collaboration's log.
