@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use allmende_core::state::runs::Run;
+
 use super::forge::broken;
 use super::proxy::Lie;
-use super::scene::{EAST, NORTH, Outcome, Scene, WEST};
+use super::scene::{EAST, NORTH, Outcome, Scene, WEST, has_update, slot};
 use crate::demo::Failed;
 
 /// The run that is under way when north takes its data back.
@@ -51,7 +53,13 @@ async fn frozen(scene: &Scene<'_>, run: &str, victims: &[&str], asset: &str) -> 
     scene.run(run, "in round 3", |run| run.tracks.first().is_some_and(|track| track.round() >= 3)).await?;
     // West's update is held back: so the round stays open, and the log comes to rest.
     scene.door(WEST).tell(Some(Lie::Held));
+    let only_west_is_missing = |run: &Run| {
+        let has = |party| has_update(run, slot(run, party));
+        has(NORTH) && has(EAST) && !has(WEST)
+    };
+    scene.run(run, "waiting for west", only_west_is_missing).await?;
     scene.quiet().await?;
+    scene.run(run, "waiting for west", only_west_is_missing).await?;
     let (records, state) = scene.truth().await?;
     for victim in victims {
         scene.level(victim, state.size()).await?;
@@ -79,7 +87,7 @@ async fn stopped(scene: &Scene<'_>, party: &str, before: usize, code: &str) -> R
 }
 
 /// The truth again: everybody learns that the run is over.
-async fn thaw(scene: &Scene<'_>, run: &str) -> Result<(), Failed> {
+async fn thaw(scene: &mut Scene<'_>, run: &str) -> Result<(), Failed> {
     for party in [NORTH, EAST, WEST] {
         scene.door(party).tell(None);
     }
@@ -89,6 +97,9 @@ async fn thaw(scene: &Scene<'_>, run: &str) -> Result<(), Failed> {
         return Err(Failed::new("look at the run", "west's update was taken after the data was taken back"));
     }
     for party in [NORTH, EAST, WEST] {
+        if scene.is_halted(party) {
+            scene.recover(party, false).await?;
+        }
         scene.level(party, state.size()).await?;
     }
     Ok(())

@@ -227,6 +227,12 @@ impl<'a> Scene<'a> {
         Alarms::new(&self.stage.home(party).join("node")).all().map_err(broken)
     }
 
+    /// Whether an alarm holds a member's node up.
+    #[must_use]
+    pub fn is_halted(&self, party: &str) -> bool {
+        Alarms::new(&self.stage.home(party).join("node")).is_halted(&self.name())
+    }
+
     /// Waits for a member's next alarm with this code, after the first `before` ones; the last one otherwise.
     ///
     /// # Errors
@@ -336,6 +342,13 @@ fn alarmed(event: Option<Event>, code: &str, says: &str) -> Outcome {
             Outcome { caught: event.code == code && event.text.contains(says), how: format!("alarm {}: {}", event.code, event.text) }
         }
     }
+}
+
+/// A party's place in a run.
+#[must_use]
+pub fn slot(run: &Run, party: &str) -> u32 {
+    let place = run.plan.slots.iter().position(|slot| slot.party.as_str() == party);
+    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 /// Whether a run's whole coalition has this slot's update to the open round.
