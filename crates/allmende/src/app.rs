@@ -1,10 +1,11 @@
 //! What every handler shares.
 
+use std::collections::HashSet;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use allmende_core::signature::SecretKey;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,10 +17,9 @@ use crate::db::{Db, DbError, DbOptions};
 use crate::keyfile::{KeyFileError, private_dir, signing_key};
 use crate::ledger::bell::Bells;
 use crate::ledger::log::{Consequence, Keeper};
-use crate::ledger::{AppendError, LedgerError, Logs, store};
+use crate::ledger::{AppendError, LedgerError, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
-use crate::run::conductor::Conducted;
 use crate::tls::{self, ServerTls, TlsError};
 
 /// Why the hub does not start.
@@ -43,6 +43,15 @@ pub enum StartError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The tiles are there and the database is not.
+    #[error("the database is empty, but {dir} holds logs of this hub: it would begin them anew. Rebuild it with 'allmende ledger rebuild --from {dir}', or point database_url at the right one", dir = dir.display())]
+    LostDatabase {
+        /// The folder of tiles.
+        dir: std::path::PathBuf,
+    },
+    /// A restore was cut short: not everything is here.
+    #[error("a restore of this hub did not finish: run 'allmende restore' again with the same archive")]
+    UnfinishedRestore,
 }
 
 /// The hub's state. Clones share it.
@@ -82,6 +91,17 @@ pub struct Inner {
     pub tasks: TaskTracker,
 }
 
+/// The logs that are conducted.
+#[derive(Debug, Default)]
+pub struct Conducted(Mutex<HashSet<String>>);
+
+impl Conducted {
+    /// Whether nobody conducts `log` yet; from now on the caller does.
+    pub(crate) fn begin(&self, log: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(log.to_owned())
+    }
+}
+
 impl Deref for App {
     type Target = Inner;
     fn deref(&self) -> &Inner {
@@ -115,7 +135,17 @@ impl App {
         if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
             clock.raise(latest);
         }
-        let keeper = Keeper { db: db.clone(), clock: clock.clone(), key: Arc::clone(&hub_key), consequence, project };
+        if restores::unfinished(&mut *db.read().await?).await? {
+            return Err(StartError::UnfinishedRestore);
+        }
+        let keeper = Keeper {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: Arc::clone(&hub_key),
+            consequence,
+            project,
+            grown: watch::Sender::new(0),
+        };
         let logs = Logs::new(keeper, config.name.clone());
         let permits = usize::try_from(config.max_parts_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {

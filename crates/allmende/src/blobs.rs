@@ -286,6 +286,17 @@ impl Blobs {
         blocking(move || sweep(&root.join("tmp"), age)).await
     }
 
+    /// Whether the store holds nothing.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn is_empty(&self) -> Result<bool, BlobError> {
+        match self.store.list(Some(&Path::from("sha256"))).next().await {
+            None => Ok(true),
+            Some(found) => found.map(|_| false).map_err(store_error),
+        }
+    }
+
     /// Asks the store for a sign of life.
     ///
     /// # Errors

@@ -134,6 +134,8 @@ settings! {
     database_url: String = "";
     /// Where large bytes lie: a folder, or `memory:///` for tests. Empty means `blobs` in `data_dir`.
     blob_store: String = "";
+    /// Whether every log also stands as tiles in `data_dir/export`, for auditors' tools and for rebuilding a lost database.
+    export_tiles: bool = "true";
     /// Connections to the database for reading.
     database_connections: u32 = "8";
     /// How long a statement waits for a lock of another process, in milliseconds.

@@ -325,6 +325,9 @@ impl From<AppendError> for ApiError {
             AppendError::Ledger(inner) => inner.into(),
             AppendError::Encoding(detail) => Self::new(Code::InvalidStatement, detail),
             AppendError::Aborted => Self::new(Code::Unavailable, "nothing was written; send it again").retry_after_s(1),
+            restored @ AppendError::Restored { .. } => Self::new(Code::Unavailable, restored.to_string())
+                .hint("the operator brings missing entries back with 'allmende ledger rebuild --from'")
+                .retry_after_s(5),
             corrupt @ AppendError::Corrupt { .. } => Self::internal(corrupt),
         }
     }

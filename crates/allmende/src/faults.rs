@@ -16,6 +16,12 @@ pub const POINTS: &[&str] = &[
     "blob.before_sync",
     "blob.before_publish",
     "blob.after_publish",
+    "upload.before_note",
+    "upload.after_note",
+    "seal.before_append",
+    "seal.after_append",
+    "round.before_append",
+    "export.before_checkpoint",
     "key.before_rename",
     "key.after_rename",
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{party, run};
+use crate::{backup, party, run};
 
 /// How often unfinished uploads are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
@@ -16,10 +16,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// [`StartError`] says what is in the way.
 pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     let app = App::start(config, clock, party::Directory, run::consequence).await?;
+    backup::look(&app).await?;
     app.logs.registry().await?;
     party::reconcile(&app).await?;
     run::conduct_all(&app).await?;
     app.tasks.spawn(sweep(app.clone()));
+    if app.config.export_tiles {
+        app.tasks.spawn(backup::keep(app.clone()));
+    }
     Ok(app)
 }
 

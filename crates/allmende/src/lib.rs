@@ -1,7 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
 //! Slices by noun; each imports only to its left: ledger → party → collaboration → agreement → asset → node → run →
-//! contribution → risk → wire → verify → console → client → agent → demo → cli. The modules here below stand under all
+//! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
 //! Architecture invariant: core decides, this shell acts: load, pure decision, one transaction, reply.
@@ -27,9 +27,11 @@ pub mod tls;
 
 pub mod agent;
 pub mod asset;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod collaboration;
+pub mod console;
 pub mod demo;
 pub mod ledger;
 pub mod node;

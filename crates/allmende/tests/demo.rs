@@ -6,15 +6,36 @@ use serde_json::Value;
 
 /// Every fraud that is tried, in order.
 const FRAUDS: &[&str] = &[
-    "stolen-token", "others-key", "hubs-word", "vote-twice", "nan", "weight", "others-place", "other-bytes", "copy",
-    "other-base", "other-model", "replay", "evaluation", "payout-altered", "payout-false", "forbidden-run",
-    "forbidden-run-allowed", "undecided-run", "key-swapped", "key-in-terms", "rolled-back", "forked", "frozen-for-one",
+    "stolen-token",
+    "others-key",
+    "hubs-word",
+    "vote-twice",
+    "nan",
+    "weight",
+    "others-place",
+    "other-bytes",
+    "copy",
+    "other-base",
+    "other-model",
+    "replay",
+    "evaluation",
+    "payout-altered",
+    "payout-false",
+    "forbidden-run",
+    "forbidden-run-allowed",
+    "undecided-run",
+    "key-swapped",
+    "key-in-terms",
+    "rolled-back",
+    "forked",
+    "frozen-for-one",
     "frozen-for-all",
 ];
 
 #[test]
 fn every_fraud_is_caught() {
-    let ran = Command::new(env!("CARGO_BIN_EXE_allmende")).args(["demo", "cheat", "--json", "--quiet"]).output().unwrap();
+    let ran =
+        Command::new(env!("CARGO_BIN_EXE_allmende")).args(["demo", "cheat", "--json", "--quiet"]).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     let report: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
     let attempts = report["attempts"].as_array().unwrap_or_else(|| panic!("{report}"));

@@ -1,8 +1,10 @@
 //! The only test binary: one link for all tests of the program.
-#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests may")]
 
 mod agent;
+mod cli;
 mod config;
+mod console;
 mod demo;
 mod fuzz;
 mod http;

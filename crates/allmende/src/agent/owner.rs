@@ -38,8 +38,8 @@ impl OwnersCopy {
     /// The newest checkpoint of the copy, where it is one of this log and signed by its hub.
     fn checkpoint(&self) -> Option<SignedCheckpoint> {
         let signed = SignedCheckpoint::parse(&std::fs::read_to_string(self.path.as_ref()?).ok()?).ok()?;
-        let ours = signed.checkpoint.origin == self.origin
-            && signed.verify_log_signature(&self.origin, &self.hub_key).is_ok();
+        let ours =
+            signed.checkpoint.origin == self.origin && signed.verify_log_signature(&self.origin, &self.hub_key).is_ok();
         ours.then_some(signed)
     }
 

@@ -206,7 +206,11 @@ impl Service {
         if behind {
             self.log.catch_up().await?;
         }
-        if self.owner.compare(&mut self.log.mirror(), self.shared.clock.now(), self.shared.tools.settings.freshness_s)? {
+        if self.owner.compare(
+            &mut self.log.mirror(),
+            self.shared.clock.now(),
+            self.shared.tools.settings.freshness_s,
+        )? {
             let text = "the hub withholds from this node what it showed to its owner: it neither works nor cosigns";
             self.raise("node.withheld", text, false, None);
         }

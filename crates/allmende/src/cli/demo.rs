@@ -59,7 +59,9 @@ impl Demo {
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        Self::new(Exit::Failure, failed.to_string()).code("demo").next("run it again with --dir DIR and look at the logs in there")
+        Self::new(Exit::Failure, failed.to_string())
+            .code("demo")
+            .next("run it again with --dir DIR and look at the logs in there")
     }
 }
 

@@ -13,7 +13,9 @@ use super::failure::{Exit, Failure};
 use super::member::Member;
 use super::table::{Table, fields};
 use crate::client::routes::LogName;
-use crate::verify::{self, DirBlobs, DirSource, Existing, Finding, HttpSource, Options, Report, Source, UnprovenReceipt};
+use crate::verify::{
+    self, DirBlobs, DirSource, Existing, Finding, HttpSource, Options, Report, Source, UnprovenReceipt,
+};
 use crate::view::{self, EntryView};
 
 /// Entries shown unless asked otherwise.
@@ -28,8 +30,10 @@ pub enum Ledger {
     Verify(Verify),
     /// Write a receipt that proves one entry, checkable offline
     Prove(Prove),
-    /// Write a log's hash tiles anew from its entries
+    /// Write a log's hash tiles anew from its entries, or a hub's database from tiles
     Rebuild(Rebuild),
+    /// Let a restored hub's logs take entries again without every member's word
+    Resume(super::backup::Resume),
     /// Show entries
     Show(Show),
 }
@@ -43,7 +47,8 @@ impl Ledger {
         match self {
             Self::Verify(command) => command.run(context).await,
             Self::Prove(command) => command.run(context).await,
-            Self::Rebuild(command) => command.run(context),
+            Self::Rebuild(command) => command.run(context).await,
+            Self::Resume(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
         }
     }
@@ -65,7 +70,9 @@ fn unproven(error: &UnprovenReceipt) -> Failure {
 /// runs by the agreement in force, contributions and payouts; with --blobs also every aggregation. The hub's key is the one
 /// pinned when joining, or --hub-key; without either the log is only compared with itself. A file is taken as a receipt.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende ledger verify ~/.allmende/mirror/handwriting\n  allmende ledger verify https://hub.example:8440/v1/hub/log\n  allmende ledger verify entry-17.receipt --origin hub.example/handwriting")]
+#[command(
+    after_long_help = "Example:\n  allmende ledger verify ~/.allmende/mirror/handwriting\n  allmende ledger verify https://hub.example:8440/v1/hub/log\n  allmende ledger verify entry-17.receipt --origin hub.example/handwriting"
+)]
 pub struct Verify {
     /// A folder in the tlog-tiles layout, the URL of one, or a receipt [default: your copy of the collaboration's log]
     target: Option<String>,
@@ -135,7 +142,9 @@ impl Verify {
             };
             bar.finish_and_clear();
             report.map_err(|finding| match finding {
-                Finding::Unreadable { source: verify::SourceError::Fetch(why), .. } => Failure::new(Exit::Unreachable, why),
+                Finding::Unreadable { source: verify::SourceError::Fetch(why), .. } => {
+                    Failure::new(Exit::Unreachable, why)
+                }
                 finding => found(&finding),
             })
         });
@@ -145,17 +154,21 @@ impl Verify {
 
     fn receipt(&self, context: &Context, path: &Path, hub_key: Option<PublicKey>) -> Result<(), Failure> {
         let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
-        let key = hub_key.ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
+        let key = hub_key
+            .ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
         let home = context.home().ok();
         let chosen = context.global.collaboration.as_ref();
-        let usual = || Some(format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok()?);
+        let usual = || format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok();
         let origin = self.origin.clone().or_else(usual).ok_or_else(|| {
             Failure::usage("of which log?").next("give --origin as it stands in the terms, or --collaboration")
         })?;
         let proven = verify::read_receipt(&text, &origin, &key, &[]).map_err(|e| unproven(&e))?;
         let value = serde_json::json!({ "proven": true, "origin": origin, "entry": proven.entry });
         context.out.result(&value, || {
-            format!("Proven: entry {} of {origin} is {} by {}, arrived {}.", proven.entry.index, proven.entry.kind, proven.entry.party, proven.entry.arrived_at)
+            format!(
+                "Proven: entry {} of {origin} is {} by {}, arrived {}.",
+                proven.entry.index, proven.entry.kind, proven.entry.party, proven.entry.arrived_at
+            )
         })
     }
 }
@@ -181,7 +194,10 @@ fn text(report: &Report) -> String {
     let mut text = String::from("Nothing is wrong.\n\n");
     text.push_str(&fields([
         ("log", report.origin.clone()),
-        ("hub key", format!("{}{}", report.hub_key, if report.hub_key_pinned { "" } else { " (taken from the log itself)" })),
+        (
+            "hub key",
+            format!("{}{}", report.hub_key, if report.hub_key_pinned { "" } else { " (taken from the log itself)" }),
+        ),
         ("entries", report.entries.to_string()),
         ("root", report.root.clone()),
         ("from", report.first_arrival.clone()),
@@ -239,17 +255,33 @@ impl Prove {
     }
 }
 
-/// Write a log's hash tiles anew from its entries, after checking that they make up the signed root.
+/// Write a log's hash tiles anew from its entries, after checking that they make up the signed root. With --from: take logs
+/// from tiles into a hub's database.
+///
+/// --from is for the hub's operator: a database that was lost comes back from data_dir/export, and entries that a restored
+/// hub lacks from a node's mirror. Every log is judged first; a log that is there already is only ever extended.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende ledger rebuild ./copy-of-log")]
+#[command(
+    after_long_help = "Example:\n  allmende ledger rebuild ./copy-of-log\n  allmende ledger rebuild --from /srv/allmende/export --data-dir /srv/allmende --name hub.example"
+)]
 pub struct Rebuild {
     /// A folder with the log's checkpoint and entry bundles
-    dir: PathBuf,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    dir: Option<PathBuf>,
+    /// A folder of one log or of several, to take into the hub's database
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    settings: super::config::SettingsArgs,
 }
 
 impl Rebuild {
-    fn run(self, context: &Context) -> Result<(), Failure> {
-        let source = DirSource::new(&self.dir);
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        if let Some(from) = &self.from {
+            return super::backup::rebuild(context, &self.settings, from).await;
+        }
+        let dir = self.dir.ok_or_else(|| Failure::usage("which folder?"))?;
+        let source = DirSource::new(&dir);
         let signed = verify::checkpoint(&source).map_err(|finding| found(&finding))?;
         let size = signed.checkpoint.size;
         let bar = context.out.bar("rebuilding", size);
@@ -258,18 +290,24 @@ impl Rebuild {
         while index < size {
             let tile = Tile::of_entry(index, size).ok_or_else(|| Failure::internal("an entry past the end"))?;
             let path = tile.to_string();
-            let broken = |why: String| Failure::new(Exit::Wrong, format!("{path}: {why}")).next("the entries themselves cannot be made up: take them from a member's copy");
-            let bytes = source.read(&path).map_err(|e| broken(e.to_string()))?.ok_or_else(|| broken("is missing".to_owned()))?;
+            let broken = |why: String| {
+                Failure::new(Exit::Wrong, format!("{path}: {why}"))
+                    .next("the entries themselves cannot be made up: take them from a member's copy")
+            };
+            let bytes = source
+                .read(&path)
+                .map_err(|e| broken(e.to_string()))?
+                .ok_or_else(|| broken("is missing".to_owned()))?;
             let bundle = decode_bundle(&bytes, tile.width).map_err(|e| broken(e.to_string()))?;
             entries.extend(bundle.into_iter().map(|leaf| Ok::<_, std::convert::Infallible>(leaf.to_vec())));
             index = (index / u64::from(TILE_WIDTH) + 1) * u64::from(TILE_WIDTH);
             bar.set_position(index.min(size));
         }
         bar.finish_and_clear();
-        verify::export(&self.dir, entries, &signed, Existing::Repair)
+        verify::export(&dir, entries, &signed, Existing::Repair)
             .map_err(|e| Failure::new(Exit::Wrong, e.to_string()).code("ledger.rebuild"))?;
-        let value = serde_json::json!({ "dir": self.dir.display().to_string(), "entries": size });
-        context.out.result(&value, || format!("{}: {size} entries, all hash tiles written", self.dir.display()))
+        let value = serde_json::json!({ "dir": dir.display().to_string(), "entries": size });
+        context.out.result(&value, || format!("{}: {size} entries, all hash tiles written", dir.display()))
     }
 }
 
@@ -299,7 +337,10 @@ impl Show {
         let member = Member::open(context).await?;
         let mirror = member.log.mirror();
         let size = mirror.verified();
-        let from = self.index.or(self.from).unwrap_or_else(|| if self.kind.is_some() { 0 } else { size.saturating_sub(SHOWN) });
+        let from = self
+            .index
+            .or(self.from)
+            .unwrap_or_else(|| if self.kind.is_some() { 0 } else { size.saturating_sub(SHOWN) });
         let mut entries = Vec::new();
         let mut next = from;
         while next < size && (self.index.is_none() || next == from) {
@@ -314,7 +355,8 @@ impl Show {
             }
         }
         if let Some(index) = self.index {
-            let (entry, leaf) = entries.into_iter().next().ok_or_else(|| Failure::usage(format!("the log has {size} entries")))?;
+            let (entry, leaf) =
+                entries.into_iter().next().ok_or_else(|| Failure::usage(format!("the log has {size} entries")))?;
             let json = view::statement_json(&leaf).map_err(Failure::internal)?;
             let full = Full { entry, statement: serde_json::from_str(&json).map_err(Failure::internal)? };
             return context.out.result(&full, || {
@@ -330,11 +372,21 @@ impl Show {
                 format!("{head}\n{json}\n")
             });
         }
-        let entries: Vec<EntryView> = entries.into_iter().map(|(entry, _)| entry).filter(|e| self.kind.as_ref().is_none_or(|k| *k == e.kind)).collect();
+        let entries: Vec<EntryView> = entries
+            .into_iter()
+            .map(|(entry, _)| entry)
+            .filter(|e| self.kind.as_ref().is_none_or(|k| *k == e.kind))
+            .collect();
         context.out.result(&entries, || {
             let mut table = Table::new(&[">index", "arrived", "kind", "by", "key"]);
             for e in &entries {
-                table.row([e.index.to_string(), e.arrived_at.clone(), e.kind.clone(), e.party.clone(), format!("{} {}", e.class, e.key_short)]);
+                table.row([
+                    e.index.to_string(),
+                    e.arrived_at.clone(),
+                    e.kind.clone(),
+                    e.party.clone(),
+                    format!("{} {}", e.class, e.key_short),
+                ]);
             }
             table.render_or("no such entries")
         })

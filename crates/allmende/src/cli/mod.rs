@@ -17,6 +17,7 @@ pub mod agreement;
 pub mod agreement_diff;
 pub mod agreement_draft;
 pub mod asset;
+pub mod backup;
 pub mod collaboration;
 pub mod config;
 pub mod context;
@@ -38,6 +39,7 @@ pub mod run;
 pub mod serve;
 pub mod settle;
 pub mod table;
+pub mod token;
 pub mod words;
 
 use context::Context;
@@ -127,6 +129,13 @@ pub enum Command {
     /// Check a log, and prove its entries
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Make, list and revoke tokens for other programs
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Back up a hub into one encrypted file
+    Backup(backup::Backup),
+    /// Restore a hub from a backup
+    Restore(backup::Restore),
     /// Play one whole collaboration on this machine
     Demo(demo::Demo),
     /// Look at the hub's settings
@@ -156,6 +165,9 @@ impl Command {
             Self::Contribution(command) => command.run(context).await,
             Self::Settle(command) => command.run(context).await,
             Self::Ledger(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
+            Self::Backup(command) => command.run(context).await,
+            Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context),
             Self::Key(command) => command.run(context).await,

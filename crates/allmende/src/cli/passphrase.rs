@@ -37,9 +37,17 @@ impl Source<'_> {
     /// # Errors
     /// When it is not given and nobody can be asked.
     pub fn existing(&self, out: &Output, class: KeyClass) -> Result<Passphrase, Failure> {
+        self.existing_for(out, &format!("Passphrase of the {class} key: "))
+    }
+
+    /// The passphrase that `question` asks for.
+    ///
+    /// # Errors
+    /// When it is not given and nobody can be asked.
+    pub fn existing_for(&self, out: &Output, question: &str) -> Result<Passphrase, Failure> {
         match self.given()? {
             Some(passphrase) => Ok(passphrase),
-            None => prompt(out, &format!("Passphrase of the {class} key: ")),
+            None => prompt(out, question),
         }
     }
 
@@ -48,10 +56,18 @@ impl Source<'_> {
     /// # Errors
     /// When it is too short, differs the second time, or nobody can be asked.
     pub fn new_one(&self, out: &Output) -> Result<Passphrase, Failure> {
+        self.new_for(out, "New passphrase for your keys: ")
+    }
+
+    /// A new passphrase that `question` asks for, asked twice.
+    ///
+    /// # Errors
+    /// As [`Self::new_one`].
+    pub fn new_for(&self, out: &Output, question: &str) -> Result<Passphrase, Failure> {
         let passphrase = match self.given()? {
             Some(passphrase) => passphrase,
             None => {
-                let first = prompt(out, "New passphrase for your keys: ")?;
+                let first = prompt(out, question)?;
                 if prompt(out, "The same again: ")? != first {
                     return Err(Failure::usage("the two passphrases differ").next("run the command again"));
                 }

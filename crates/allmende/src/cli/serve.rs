@@ -15,7 +15,9 @@ use crate::config::LogFormat;
 /// which organizations join; hand that line out by another way than this network. On SIGTERM or Ctrl-C open requests may
 /// finish.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende serve --name hub.example --listen 0.0.0.0:8440 --data-dir /srv/allmende")]
+#[command(
+    after_long_help = "Example:\n  allmende serve --name hub.example --listen 0.0.0.0:8440 --data-dir /srv/allmende"
+)]
 pub struct Serve {
     #[command(flatten)]
     settings: SettingsArgs,

@@ -381,15 +381,24 @@ impl HubClient {
 
     async fn sign_in(&self) -> Result<LoginAnswer, ClientError> {
         let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
+        self.issue_token(identity.class.code(), 0, identity.scopes()).await
+    }
+
+    /// A token of its own for another program: signed for with the key, shown once. A lifetime of 0 is the hub's default.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn issue_token(&self, label: &str, lifetime_s: i64, scopes: Scopes) -> Result<LoginAnswer, ClientError> {
+        let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
         // The claim names the hub's key; without a pinned one it would serve whoever answers.
         let audience = self.hub_key.ok_or(ClientError::NoIdentity)?;
         let claim = LoginClaim {
             audience,
-            label: identity.class.code().to_owned(),
-            lifetime_s: 0,
+            label: label.to_owned(),
+            lifetime_s,
             nonce: nonce()?,
             party: identity.party.clone(),
-            scopes: identity.scopes().to_string(),
+            scopes: scopes.to_string(),
             timestamp: self.clock.now(),
         };
         let what = "POST /v1/login".to_owned();

@@ -44,6 +44,8 @@ fn text(body: String) -> Response {
 }
 
 async fn checkpoint(app: &App, log: &Log) -> Result<Response, ApiError> {
+    // A log that was restored may lack what its readers have seen: better no checkpoint than one that takes entries back.
+    log.require_open().await?;
     Ok(text(read::checkpoint(&app.db, log).await?.to_string()))
 }
 

@@ -22,6 +22,11 @@ pub struct Migration {
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "start", sql: include_str!("../../migrations/0001_start.sql") },
     Migration { version: 2, name: "projections", sql: include_str!("../../migrations/0002_projections.sql") },
+    Migration {
+        version: 3,
+        name: "restores and nodes",
+        sql: include_str!("../../migrations/0003_restores_and_nodes.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

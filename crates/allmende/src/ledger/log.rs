@@ -8,24 +8,25 @@ use std::sync::Arc;
 
 use allmende_core::canonical;
 use allmende_core::digest::Digest;
-use allmende_core::id::{CollaborationId, Origin, PartyId};
+use allmende_core::id::{CollaborationId, Origin};
 use allmende_core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
-use allmende_core::ledger::envelope::{Envelope, Record};
-use allmende_core::ledger::merkle::{Frontier, leaf_hash};
+use allmende_core::ledger::envelope::Envelope;
 use allmende_core::signature::SecretKey;
 use allmende_core::state::{Refusal, State};
-use allmende_core::statement::{Body, HUB, Header, KeyClass, Opened, Scope, Signer, Statement, row};
+use allmende_core::statement::{Body, Opened, Statement};
 use allmende_core::time::Timestamp;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, oneshot, watch};
 
+use super::fold::{Batch, Inner, apply, replay};
 use super::store::{self, Head, LedgerError, NewEntry};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Tx};
 
+pub use super::fold::seal_hub;
+pub use super::hold::Waiting as HeldFor;
+
 /// Most statements in one transaction.
 const MAX_BATCH: usize = 512;
-/// Entries read at once when a log is replayed.
-const REPLAY_PAGE: u64 = 1_000;
 /// Most statements that the rules themselves may add after one batch.
 const MAX_CONSEQUENCES: usize = 1_000;
 
@@ -54,6 +55,24 @@ pub enum AppendError {
     /// The batch it was in was given up; nothing was appended.
     #[error("the append was given up; nothing was written: try again")]
     Aborted,
+    /// The log came back from a backup, and entries may be missing that its members have.
+    #[error("log {log} was restored at {size} entries{waiting}")]
+    Restored {
+        /// The log.
+        log: String,
+        /// Number of entries that it has.
+        size: u64,
+        /// What has to happen first.
+        waiting: HeldFor,
+    },
+}
+
+impl AppendError {
+    /// Whether the log only waits for its witnesses after a restore.
+    #[must_use]
+    pub const fn is_restored(&self) -> bool {
+        matches!(self, Self::Restored { .. })
+    }
 }
 
 impl From<DbError> for AppendError {
@@ -105,27 +124,28 @@ pub struct Keeper {
     pub consequence: Consequence,
     /// What is kept in tables.
     pub project: Project,
+    /// Counts the batches of all logs.
+    pub grown: watch::Sender<u64>,
+}
+
+/// An [`Item`] whose signature was checked before it stood in the queue: the lock is not held for that.
+enum Ready {
+    Signed(Envelope, Box<Opened>),
+    Attest(Box<Body>, Option<Digest>),
 }
 
 struct Waiting {
-    items: Vec<Item>,
+    items: Vec<Ready>,
     answer: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
-}
-
-struct Inner {
-    state: State,
-    frontier: Frontier,
-    checkpoint: Option<SignedCheckpoint>,
-    stale: bool,
 }
 
 /// An open log.
 pub struct Log {
-    name: String,
-    keeper: Keeper,
-    inner: RwLock<Inner>,
+    pub(super) name: String,
+    pub(super) keeper: Keeper,
+    pub(super) inner: RwLock<Inner>,
     queue: Mutex<Vec<Waiting>>,
-    size: watch::Sender<u64>,
+    pub(super) size: watch::Sender<u64>,
 }
 
 /// The state under its lock.
@@ -157,7 +177,7 @@ impl Log {
         origin: Origin,
         collaboration: Option<CollaborationId>,
     ) -> Result<Arc<Self>, AppendError> {
-        let inner = replay(&keeper, &name, origin, collaboration).await?;
+        let inner = replay(&keeper.db, &name, origin, collaboration).await?;
         let (size, _) = watch::channel(inner.state.size());
         Ok(Arc::new(Self { name, keeper, inner: RwLock::new(inner), queue: Mutex::default(), size }))
     }
@@ -195,6 +215,14 @@ impl Log {
     /// # Errors
     /// [`AppendError::Refused`] says which rule forbids it.
     pub async fn append(self: &Arc<Self>, items: Vec<Item>) -> Result<Vec<Appended>, AppendError> {
+        let ready = |item| match item {
+            Item::Signed(envelope) => {
+                let opened = Statement::open(&envelope).map_err(Refusal::from)?;
+                Ok(Ready::Signed(envelope, Box::new(opened)))
+            }
+            Item::Attest(body, agreement) => Ok(Ready::Attest(body, agreement)),
+        };
+        let items = items.into_iter().map(ready).collect::<Result<Vec<_>, AppendError>>()?;
         let (answer, result) = oneshot::channel();
         self.queue.lock().await.push(Waiting { items, answer });
         let log = Arc::clone(self);
@@ -227,12 +255,35 @@ impl Log {
             tracing::error!(log = self.name, %error, "the log cannot be replayed");
             return;
         }
+        if inner.held.is_some() {
+            match self.look_again(&mut inner).await {
+                Ok(None) => {}
+                Ok(Some(held_for)) => {
+                    for Waiting { answer, .. } in waiting {
+                        // A caller that has given up needs no answer.
+                        let _ = answer.send(Err(self.restored(&inner, held_for.clone())));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(log = self.name, %error, "whether the log is still held cannot be said");
+                    return;
+                }
+            }
+        }
         self.carry_out(&mut inner, waiting).await;
+    }
+
+    pub(super) fn grew(&self, inner: &Inner) {
+        let size = inner.state.size();
+        if self.size.send_if_modified(|seen| std::mem::replace(seen, size) != size) {
+            self.keeper.grown.send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     async fn carry_out(&self, inner: &mut Inner, waiting: Vec<Waiting>) {
         let now = self.keeper.clock.now();
-        let mut batch = Batch { first: inner.state.size(), now, records: Vec::new(), opened: Vec::new() };
+        let mut batch = Batch::new(inner.state.size(), now);
         let mut answers = Vec::new();
         for Waiting { items, answer } in waiting {
             let result = self.take(inner, &mut batch, items).await;
@@ -259,11 +310,16 @@ impl Log {
             // A caller that has given up needs no answer.
             let _ = answer.send(result);
         }
-        self.size.send_if_modified(|size| std::mem::replace(size, inner.state.size()) != inner.state.size());
+        self.grew(inner);
     }
 
     /// Applies the items of one caller: all of them, or on a refusal none.
-    async fn take(&self, inner: &mut Inner, batch: &mut Batch, items: Vec<Item>) -> Result<Vec<Appended>, AppendError> {
+    async fn take(
+        &self,
+        inner: &mut Inner,
+        batch: &mut Batch,
+        items: Vec<Ready>,
+    ) -> Result<Vec<Appended>, AppendError> {
         let mut appended = Vec::with_capacity(items.len());
         for item in items {
             match self.take_one(inner, batch, item).await {
@@ -281,13 +337,14 @@ impl Log {
         Ok(appended)
     }
 
-    async fn take_one(&self, inner: &mut Inner, batch: &mut Batch, item: Item) -> Result<Appended, AppendError> {
-        let envelope = match item {
-            Item::Signed(envelope) => envelope,
-            Item::Attest(body, agreement) => self.seal(&inner.state, *body, agreement, batch.now)?,
+    async fn take_one(&self, inner: &mut Inner, batch: &mut Batch, item: Ready) -> Result<Appended, AppendError> {
+        let (envelope, opened) = match item {
+            Ready::Signed(envelope, opened) => (envelope, *opened),
+            Ready::Attest(body, agreement) => self.seal(&inner.state, *body, agreement, batch.now)?,
         };
-        match apply(inner, batch, envelope.clone()) {
-            Err(AppendError::Refused(refusal)) => match self.standing(batch, &envelope).await? {
+        let digest = opened.digest;
+        match apply(inner, batch, envelope, opened) {
+            Err(AppendError::Refused(refusal)) => match self.standing(batch, digest).await? {
                 Some(appended) => Ok(appended),
                 None => Err(refusal.into()),
             },
@@ -296,9 +353,7 @@ impl Log {
     }
 
     /// Where this very statement stands already, if it does: sending it again is no mistake.
-    async fn standing(&self, batch: &Batch, envelope: &Envelope) -> Result<Option<Appended>, AppendError> {
-        let Ok(payload) = envelope.payload_bytes() else { return Ok(None) };
-        let digest = Digest::of(&payload);
+    async fn standing(&self, batch: &Batch, digest: Digest) -> Result<Option<Appended>, AppendError> {
         if let Some(i) = batch.opened.iter().position(|o| o.digest == digest) {
             return Ok(Some(Appended { index: batch.first + i as u64, digest, arrived_at: batch.now }));
         }
@@ -312,8 +367,9 @@ impl Log {
         for _ in 0..MAX_CONSEQUENCES {
             let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
             let kind = body.kind();
-            let applied =
-                self.seal(&inner.state, body, agreement, batch.now).and_then(|envelope| apply(inner, batch, envelope));
+            let applied = self
+                .seal(&inner.state, body, agreement, batch.now)
+                .and_then(|(e, opened)| apply(inner, batch, e, opened));
             if let Err(error) = applied {
                 // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
                 tracing::error!(log = self.name, kind, %error, "a consequence was refused");
@@ -328,8 +384,10 @@ impl Log {
         body: Body,
         agreement: Option<Digest>,
         now: Timestamp,
-    ) -> Result<Envelope, AppendError> {
-        seal_hub(state, &self.keeper.key, body, agreement, now)
+    ) -> Result<(Envelope, Opened), AppendError> {
+        let envelope = seal_hub(state, &self.keeper.key, body, agreement, now)?;
+        let opened = Statement::open(&envelope).map_err(Refusal::from)?;
+        Ok((envelope, opened))
     }
 
     async fn commit(&self, inner: &mut Inner, batch: &Batch) -> Result<(), AppendError> {
@@ -369,94 +427,18 @@ impl Log {
         // Not `Db::write`: nobody else may append while the lock is held, so there is nothing to retry but the same words.
         let mut tx = self.keeper.db.begin().await?;
         store::append(&mut tx, &self.name, batch.first, &entries, &head).await?;
+        store::put_nodes(&mut tx, &self.name, &batch.nodes).await?;
         (self.keeper.project)(&mut tx, &inner.state, &batch.opened).await?;
         tx.commit().await?;
         inner.checkpoint = Some(signed);
         Ok(())
     }
 
-    async fn refresh(&self, inner: &mut Inner) -> Result<(), AppendError> {
+    pub(super) async fn refresh(&self, inner: &mut Inner) -> Result<(), AppendError> {
         if inner.stale {
             let (origin, collaboration) = (inner.state.origin().clone(), inner.state.collaboration().cloned());
-            *inner = replay(&self.keeper, &self.name, origin, collaboration).await?;
+            *inner = replay(&self.keeper.db, &self.name, origin, collaboration).await?;
         }
         Ok(())
     }
-}
-
-/// The entries of one transaction.
-struct Batch {
-    first: u64,
-    now: Timestamp,
-    records: Vec<(Vec<u8>, Digest)>,
-    opened: Vec<Opened>,
-}
-
-fn apply(inner: &mut Inner, batch: &mut Batch, envelope: Envelope) -> Result<Appended, AppendError> {
-    let record = Record { arrived_at: batch.now, envelope };
-    let leaf = record.to_bytes().map_err(|e| AppendError::Encoding(e.to_string()))?;
-    let index = inner.state.size();
-    let opened = inner.state.apply(&record)?;
-    let hash = leaf_hash(&leaf);
-    inner.frontier.push(hash);
-    let appended = Appended { index, digest: opened.digest, arrived_at: batch.now };
-    batch.records.push((leaf, hash));
-    batch.opened.push(opened);
-    Ok(appended)
-}
-
-/// Seals the hub's next statement for the log of `state`.
-///
-/// # Errors
-/// [`AppendError::Encoding`] when the body is no strict JSON.
-pub fn seal_hub(
-    state: &State,
-    key: &SecretKey,
-    body: Body,
-    agreement: Option<Digest>,
-    now: Timestamp,
-) -> Result<Envelope, AppendError> {
-    let keys = row(body.kind()).is_some_and(|row| row.scope == Scope::Keys);
-    let chain = state.chain(&key.public(), keys);
-    let encoding = |e: &dyn std::fmt::Display| AppendError::Encoding(e.to_string());
-    let party: PartyId = HUB.parse().map_err(|e| encoding(&e))?;
-    let header = Header {
-        origin: state.origin().clone(),
-        collaboration: state.collaboration().cloned(),
-        agreement,
-        by: Signer { party, class: KeyClass::Hub },
-        seq: chain.next,
-        previous: chain.last,
-        claimed_at: now,
-    };
-    Statement { header, body }.seal(key).map_err(|e| encoding(&e))
-}
-
-async fn replay(
-    keeper: &Keeper,
-    name: &str,
-    origin: Origin,
-    collaboration: Option<CollaborationId>,
-) -> Result<Inner, AppendError> {
-    let mut state = State::new(origin, collaboration);
-    let mut frontier = Frontier::new();
-    let mut snapshot = keeper.db.snapshot().await?;
-    let head = store::head(&mut snapshot, name).await?;
-    let corrupt = |index, reason: String| AppendError::Corrupt { log: name.to_owned(), index, reason };
-    let size = head.as_ref().map_or(0, |h| h.size);
-    while state.size() < size {
-        for entry in store::entries(&mut snapshot, name, state.size(), REPLAY_PAGE).await? {
-            let record = Record::from_bytes(&entry.leaf).map_err(|e| corrupt(entry.index, e.to_string()))?;
-            state.apply(&record).map_err(|e| corrupt(entry.index, e.to_string()))?;
-            frontier.push(leaf_hash(&entry.leaf));
-        }
-    }
-    let checkpoint = match head {
-        None => None,
-        Some(head) if head.root == frontier.root().0 => {
-            Some(head.checkpoint.parse().map_err(|e| corrupt(size, format!("checkpoint: {e}")))?)
-        }
-        Some(_) => return Err(corrupt(size, "the root is not the stored one".to_owned())),
-    };
-    Ok(Inner { state, frontier, checkpoint, stale: false })
 }

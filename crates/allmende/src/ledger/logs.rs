@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allmende_core::id::{CollaborationId, Origin};
 use allmende_core::state::State;
 use allmende_core::statement::{Body, HUB, LogOpened, PROTOCOL};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::log::{AppendError, Appended, Item, Keeper, Log};
 use super::store;
@@ -26,6 +26,12 @@ impl Logs {
     #[must_use]
     pub fn new(keeper: Keeper, host: String) -> Self {
         Self(Arc::new(Inner { keeper, host, open: Mutex::default() }))
+    }
+
+    /// Tells when any log grows.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.keeper.grown.subscribe()
     }
 
     /// Origin of the log `name`.

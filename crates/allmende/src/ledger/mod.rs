@@ -4,11 +4,15 @@
 //! what is projected into tables are passed in.
 
 pub mod bell;
+pub mod fold;
+mod heard;
+pub mod hold;
 pub mod log;
 pub mod logs;
 pub mod read;
 pub mod store;
 
+pub use heard::Heard;
 pub use log::{AppendError, Appended, Item, Log};
 pub use logs::Logs;
 pub use store::LedgerError;

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 
 use allmende_core::digest::Digest;
 use allmende_core::ledger::checkpoint::SignedCheckpoint;
-use allmende_core::ledger::merkle::{Frontier, MerkleError, Subtree, inclusion_proof, inclusion_subtrees};
+use allmende_core::ledger::merkle::{
+    Frontier, Hash, MerkleError, Subtree, inclusion_proof, inclusion_subtrees, root_of,
+};
 use allmende_core::ledger::proof::Receipt;
-use allmende_core::ledger::tile::{self, Tile, TileError, TileKind};
+use allmende_core::ledger::tile::{self, TILE_HEIGHT, Tile, TileError, TileKind, tile_source};
+use sqlx::AnyConnection;
 
 use super::log::{AppendError, Log};
 use super::store::{self, LedgerError};
@@ -15,8 +18,6 @@ use crate::db::{Db, DbError};
 
 /// Most bytes of records in one page; a page has one record at least.
 pub const MAX_PAGE_BYTES: usize = 4 << 20;
-/// Leaf hashes read at once.
-const HASH_PAGE: u64 = 65_536;
 
 /// Why something of a log was not given.
 #[derive(Debug, thiserror::Error)]
@@ -95,26 +96,7 @@ pub async fn records(db: &Db, log: &str, from: u64, limit: u64) -> Result<Vec<St
 pub async fn tile(db: &Db, log: &Log, path: &str) -> Result<Vec<u8>, ReadError> {
     let tile: Tile = format!("tile/{path}").parse()?;
     let size = log.state().await?.size();
-    let missing = || ReadError::Missing { what: tile.to_string(), size };
-    let items = tile.items();
-    match tile.kind {
-        TileKind::Entries => {
-            if items.end > size {
-                return Err(missing());
-            }
-            let entries = store::entries(&mut *db.read().await?, log.name(), items.start, items.end - items.start).await?;
-            let leaves: Vec<_> = entries.into_iter().map(|e| e.leaf).collect();
-            Ok(tile::encode_bundle(&leaves)?)
-        }
-        TileKind::Hashes { level } => {
-            let mut hashes = Vec::new();
-            for index in items {
-                let subtree = Subtree { level: level * tile::TILE_HEIGHT, index };
-                hashes.push(subtree_root(db, log.name(), subtree, size).await?.ok_or_else(missing)?);
-            }
-            Ok(tile::encode_tile(&hashes)?)
-        }
-    }
+    tile_of(&mut *db.read().await?, log.name(), &tile, size).await
 }
 
 /// The receipt that entry `index` stands in the log.
@@ -122,18 +104,23 @@ pub async fn tile(db: &Db, log: &Log, path: &str) -> Result<Vec<u8>, ReadError> 
 /// # Errors
 /// [`ReadError::Missing`] past the log's end.
 pub async fn receipt(db: &Db, log: &Log, index: u64) -> Result<Receipt, ReadError> {
-    let note = checkpoint(db, log).await?;
+    receipt_under(db, log.name(), index, checkpoint(db, log).await?).await
+}
+
+/// The receipt that entry `index` stands under the checkpoint `note` of `log`.
+///
+/// # Errors
+/// [`ReadError::Missing`] past its end.
+pub async fn receipt_under(db: &Db, log: &str, index: u64, note: SignedCheckpoint) -> Result<Receipt, ReadError> {
     let size = note.checkpoint.size;
     let missing = || ReadError::Missing { what: format!("entry {index}"), size };
     if index >= size {
         return Err(missing());
     }
-    let entry = store::entries(&mut *db.read().await?, log.name(), index, 1).await?.pop().ok_or_else(missing)?;
-    let mut known = HashMap::new();
-    for subtree in inclusion_subtrees(index, size)? {
-        known.insert(subtree, subtree_root(db, log.name(), subtree, size).await?.ok_or_else(missing)?);
-    }
-    let hashes = inclusion_proof(index, size, |subtree| known.get(&subtree).copied())?;
+    let mut connection = db.read().await?;
+    let entry = store::entries(&mut connection, log, index, 1).await?.pop().ok_or_else(missing)?;
+    let tiles = tiles_of(&mut connection, log, size, &inclusion_subtrees(index, size)?).await?;
+    let hashes = inclusion_proof(index, size, tile_source(size, |tile| tiles.get(tile).cloned()))?;
     Ok(Receipt { entry: Some(entry.leaf), index, hashes, checkpoint: note })
 }
 
@@ -142,31 +129,80 @@ pub async fn receipt(db: &Db, log: &Log, index: u64) -> Result<Receipt, ReadErro
 /// # Errors
 /// The database's.
 pub async fn root_at(db: &Db, log: &str, size: u64) -> Result<Digest, ReadError> {
-    root_of(db, log, 0, size).await
+    let mut connection = db.read().await?;
+    let subtrees = Frontier::peak_subtrees(size);
+    let tiles = tiles_of(&mut connection, log, size, &subtrees).await?;
+    let mut source = tile_source(size, |tile| tiles.get(tile).cloned());
+    let peaks: Option<Vec<Hash>> = subtrees.into_iter().map(&mut source).collect();
+    Ok(Frontier::from_peaks(size, peaks.ok_or_else(|| ReadError::Damaged(log.to_owned()))?)?.root())
 }
 
-/// The root of a complete subtree; none when the log does not reach so far.
-async fn subtree_root(db: &Db, log: &str, subtree: Subtree, size: u64) -> Result<Option<Digest>, ReadError> {
-    let level = u32::from(subtree.level);
-    if level > 40 || subtree.index >= size {
-        return Ok(None);
-    }
-    match (subtree.index + 1).checked_mul(1 << level) {
-        Some(to) if to <= size => root_of(db, log, subtree.index << level, to).await.map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// Read in pieces and folded, so that a tree of any height needs the memory of its peaks only.
-async fn root_of(db: &Db, log: &str, from: u64, to: u64) -> Result<Digest, ReadError> {
-    let mut frontier = Frontier::new();
-    let mut next = from;
-    while next < to {
-        let end = to.min(next + HASH_PAGE);
-        for hash in store::leaf_hashes(&mut *db.read().await?, log, next, end).await? {
-            frontier.push(Digest(hash));
+/// The hashes of every tile that the roots of `subtrees` are made of: at most one for each level of tiles and side, so the
+/// work grows with the logarithm of the log's size.
+async fn tiles_of(
+    connection: &mut AnyConnection,
+    log: &str,
+    size: u64,
+    subtrees: &[Subtree],
+) -> Result<HashMap<Tile, Vec<Hash>>, ReadError> {
+    let mut tiles = HashMap::new();
+    for subtree in subtrees {
+        let Some(tile) = Tile::of_subtree(*subtree, size) else { continue };
+        if let (TileKind::Hashes { level }, false) = (tile.kind, tiles.contains_key(&tile)) {
+            let items = tile.items();
+            tiles.insert(tile, hashes(connection, log, level, items.start, items.end).await?);
         }
-        next = end;
     }
-    Ok(frontier.root())
+    Ok(tiles)
+}
+
+/// The hashes `from..to` of a level of tiles, which must be complete.
+async fn hashes(
+    connection: &mut AnyConnection,
+    log: &str,
+    level: u8,
+    from: u64,
+    to: u64,
+) -> Result<Vec<Hash>, ReadError> {
+    if level == 0 {
+        let leaves = store::leaf_hashes(connection, log, from, to).await?;
+        return Ok(leaves.into_iter().map(Digest).collect());
+    }
+    if let Some(stored) = store::nodes(connection, log, level * TILE_HEIGHT, from, to).await? {
+        return Ok(stored);
+    }
+    // An older database gets its nodes when a hub opens the log; until then they are made of the level below.
+    let mut made = Vec::new();
+    for index in from..to {
+        let below =
+            Box::pin(hashes(connection, log, level - 1, index << TILE_HEIGHT, (index + 1) << TILE_HEIGHT)).await?;
+        made.push(root_of(&below));
+    }
+    Ok(made)
+}
+
+/// The bytes of one file of the log's first `size` entries.
+///
+/// # Errors
+/// [`ReadError::Missing`] past their end.
+pub async fn tile_of(connection: &mut AnyConnection, log: &str, tile: &Tile, size: u64) -> Result<Vec<u8>, ReadError> {
+    let missing = || ReadError::Missing { what: tile.to_string(), size };
+    let items = tile.items();
+    match tile.kind {
+        TileKind::Entries => {
+            if items.end > size {
+                return Err(missing());
+            }
+            let entries = store::entries(connection, log, items.start, items.end - items.start).await?;
+            let leaves: Vec<_> = entries.into_iter().map(|e| e.leaf).collect();
+            Ok(tile::encode_bundle(&leaves)?)
+        }
+        TileKind::Hashes { level } => {
+            let known = u32::from(level) * u32::from(TILE_HEIGHT);
+            if known > 40 || items.end > size >> known {
+                return Err(missing());
+            }
+            Ok(tile::encode_tile(&hashes(connection, log, level, items.start, items.end).await?)?)
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! projections are written in the same one.
 
 use allmende_core::digest::Digest;
+use allmende_core::ledger::merkle::{Hash, Subtree};
 use allmende_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -136,12 +137,16 @@ pub async fn append(
         return Err(LedgerError::Conflict { log: log.to_owned(), expected: expected_size, actual });
     }
     faults::point("append.before_entries");
-    for (index, entry) in (expected_size..).zip(entries) {
+    for entry in entries {
         if entry.arrived_at < latest {
             return Err(LedgerError::Misuse("an entry arrived before its predecessor"));
         }
         latest = entry.arrived_at;
-        insert(tx, log, index, entry).await?;
+    }
+    let mut index = expected_size;
+    for page in entries.chunks(ROWS) {
+        insert(tx, log, index, page).await?;
+        index += page.len() as u64;
     }
     if head.arrived_at < latest {
         return Err(LedgerError::Misuse("the head is earlier than its last entry"));
@@ -172,33 +177,106 @@ pub async fn append(
     Ok(())
 }
 
-async fn insert(tx: &mut Tx, log: &str, index: u64, entry: &NewEntry<'_>) -> Result<(), LedgerError> {
+/// Rows of one INSERT: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+const ROWS: usize = 64;
+
+/// The text of an INSERT of `rows` rows with `columns` values each, of which the first is the same for all.
+fn insert_sql(into: &str, rows: usize, columns: usize) -> String {
+    use std::fmt::Write as _;
+    let mut sql = format!("INSERT INTO {into} VALUES ");
+    for row in 0..rows {
+        sql.push_str(if row == 0 { "($1" } else { ", ($1" });
+        for column in 1..columns {
+            // Writing to a String cannot fail.
+            let _ = write!(sql, ", ${}", 1 + row * (columns - 1) + column);
+        }
+        sql.push(')');
+    }
     // DO NOTHING instead of an error, because on PostgreSQL an error would end the transaction.
-    let inserted = sqlx::query(
-        "INSERT INTO log_entries (log, idx, leaf, leaf_hash, payload_digest, kind, signer, arrived_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-    )
-    .bind(log)
-    .bind(to_i64(index)?)
-    .bind(entry.leaf)
-    .bind(entry.leaf_hash.as_slice())
-    .bind(entry.payload_digest.to_string())
-    .bind(entry.kind)
-    .bind(entry.signer)
-    .bind(entry.arrived_at.0)
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
-    if inserted == 1 {
+    sql.push_str(" ON CONFLICT DO NOTHING");
+    sql
+}
+
+async fn insert(tx: &mut Tx, log: &str, first: u64, entries: &[NewEntry<'_>]) -> Result<(), LedgerError> {
+    let into = "log_entries (log, idx, leaf, leaf_hash, payload_digest, kind, signer, arrived_at)";
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(insert_sql(into, entries.len(), 8))).bind(log);
+    for (index, entry) in (first..).zip(entries) {
+        query = query
+            .bind(to_i64(index)?)
+            .bind(entry.leaf)
+            .bind(entry.leaf_hash.as_slice())
+            .bind(entry.payload_digest.to_string())
+            .bind(entry.kind)
+            .bind(entry.signer)
+            .bind(entry.arrived_at.0);
+    }
+    if query.execute(&mut **tx).await?.rows_affected() == entries.len() as u64 {
         return Ok(());
     }
-    match find(tx, log, entry.payload_digest).await? {
-        Some(index) => Err(LedgerError::Duplicate { log: log.to_owned(), index }),
-        // The place is taken although the head did not say so.
-        None => {
-            Err(DbError::Corrupt { column: "log_heads.size", message: format!("{log} has an entry {index}") }.into())
+    for (index, entry) in (first..).zip(entries) {
+        match find(tx, log, entry.payload_digest).await? {
+            Some(standing) if standing == index => {}
+            Some(index) => return Err(LedgerError::Duplicate { log: log.to_owned(), index }),
+            // The place is taken although the head did not say so.
+            None => {
+                let message = format!("{log} has an entry {index}");
+                return Err(DbError::Corrupt { column: "log_heads.size", message }.into());
+            }
         }
     }
+    Err(DbError::Corrupt { column: "log_heads.size", message: format!("{log} has entries after {first}") }.into())
+}
+
+/// Stores roots of complete subtrees; those that are there stay.
+///
+/// # Errors
+/// [`LedgerError::Db`].
+pub async fn put_nodes(tx: &mut Tx, log: &str, nodes: &[(Subtree, Hash)]) -> Result<(), LedgerError> {
+    for page in nodes.chunks(ROWS) {
+        let sql = insert_sql("log_nodes (log, level, idx, hash)", page.len(), 4);
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(log);
+        for (subtree, hash) in page {
+            query = query.bind(i64::from(subtree.level)).bind(to_i64(subtree.index)?).bind(hash.0.as_slice());
+        }
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// How many roots of subtrees of `log` are stored.
+///
+/// # Errors
+/// [`LedgerError::Db`].
+pub async fn count_nodes(connection: &mut AnyConnection, log: &str) -> Result<u64, LedgerError> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM log_nodes WHERE log = $1").bind(log).fetch_one(connection).await?;
+    Ok(to_u64("COUNT(*)", count)?)
+}
+
+/// The stored roots of the subtrees `from..to` of a level; none when not all of them are there.
+///
+/// # Errors
+/// [`LedgerError::Db`].
+pub async fn nodes(
+    connection: &mut AnyConnection,
+    log: &str,
+    level: u8,
+    from: u64,
+    to: u64,
+) -> Result<Option<Vec<Hash>>, LedgerError> {
+    let rows =
+        sqlx::query("SELECT hash FROM log_nodes WHERE log = $1 AND level = $2 AND idx >= $3 AND idx < $4 ORDER BY idx")
+            .bind(log)
+            .bind(i64::from(level))
+            .bind(to_i64(from)?)
+            .bind(to_i64(to)?)
+            .fetch_all(connection)
+            .await?;
+    if rows.len() as u64 != to.saturating_sub(from) {
+        return Ok(None);
+    }
+    let hash = |row: &AnyRow| Ok(Digest(bytes32("log_nodes.hash", row.try_get(0)?)?));
+    rows.iter().map(hash).collect::<Result<_, LedgerError>>().map(Some)
 }
 
 async fn head_of(connection: &mut AnyConnection, log: &str) -> Result<Option<Head>, LedgerError> {

@@ -20,7 +20,8 @@ use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
 use crate::ledger::store::{self, Cosignature};
-use crate::ledger::{Log, read};
+use crate::ledger::{Heard, Log, read};
+use crate::party;
 use crate::party::api::checkpoint;
 use crate::transaction;
 
@@ -59,6 +60,13 @@ async fn sync(
         })?;
         witness_name(&caller.party, label.as_str())?
     };
+    match log.heard(&caller.party, &request.node, request.size).await? {
+        Heard::Open => {}
+        Heard::Opened => party::resume_registry(&app).await?,
+        // A checkpoint of fewer entries than the node has would look as if the log had been rolled back.
+        Heard::Held(_) if request.size > log.state().await?.size() => log.require_open().await?,
+        Heard::Held(_) => {}
+    }
     if let Some(line) = &request.cosignature {
         cosign(&app, &log, &request, &origin, line).await?;
     }
@@ -90,9 +98,11 @@ pub fn witness_name(party: &PartyId, node: &str) -> Result<Origin, ApiError> {
 }
 
 async fn answer(app: &App, log: &Log, party: &PartyId, request: &SyncRequest) -> Result<SyncAnswer, ApiError> {
+    let held = log.held().await?.is_some();
     let (note, size, offers) = {
         let state = log.state().await?;
-        let offers = offers(app, &state, party, &request.node)?;
+        // What came of the work could not be placed while the log is held.
+        let offers = if held { Vec::new() } else { offers(app, &state, party, &request.node)? };
         (checkpoint(&state)?, state.size(), offers)
     };
     let records = if request.size < size {
@@ -161,7 +171,7 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
                 agreement: run.plan.agreement,
                 node: *node,
                 log_size: due_at(run, &task),
-                work: work(task),
+                work: work(&task),
                 issued_at: now,
                 expires_at: now.plus_ms(OFFER_MS),
             };
@@ -171,8 +181,8 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
     Ok(offers)
 }
 
-fn work(task: Task) -> Work {
-    match task {
+fn work(task: &Task) -> Work {
+    match *task {
         Task::Answer => Work::Answer {},
         Task::Train { coalition, round, base } => Work::Train { coalition, round, base },
         Task::Evaluate { coalition, round, model } => Work::Evaluate { coalition, round, model },

@@ -14,8 +14,8 @@ use sqlx::AnyConnection;
 use crate::app::App;
 use crate::auth::{KeyDirectory, Scope, Scopes};
 use crate::db::{DbError, to_u64};
-use crate::ledger::{AppendError, Appended, Item, Log, store};
-use crate::projection;
+use crate::ledger::{AppendError, Appended, Item, Log, hold, store};
+use crate::{projection, transaction};
 
 /// Says who may sign in: the governance and node keys that hold now.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +97,11 @@ async fn spread(app: &App, party: &PartyId) -> Result<(), AppendError> {
             if let Some(log) = app.logs.get(&collaboration).await?
                 && log.state().await?.parties().contains_key(party)
             {
-                copy_keys(app, &log, party).await?;
+                match copy_keys(app, &log, party).await {
+                    // Done when its witnesses were heard.
+                    Err(AppendError::Restored { .. }) => {}
+                    other => other?,
+                }
             }
         }
     }
@@ -113,4 +117,37 @@ pub async fn reconcile(app: &App) -> Result<(), AppendError> {
         spread(app, &party).await?;
     }
     Ok(())
+}
+
+/// Lets the registry take entries again when no collaboration waits for its witnesses any more, unless one of them knows
+/// statements about keys that the registry lost. Then brings the registry's to wherever they belong.
+///
+/// # Errors
+/// [`AppendError`].
+pub async fn resume_registry(app: &App) -> Result<(), AppendError> {
+    let held = hold::all(&mut *app.db.read().await?).await?;
+    if held.iter().any(|log| log != HUB) {
+        return Ok(());
+    }
+    let registry = app.logs.registry().await?;
+    if !held.is_empty() {
+        for name in app.logs.all().await? {
+            let Some(log) = app.logs.get(&name).await? else { continue };
+            let (theirs, ours) = (log.state().await?, registry.state().await?);
+            let lost = theirs.parties().iter().find(|(id, party)| {
+                let keys = [Some(party.root), party.governance];
+                ours.parties().get(id).is_none()
+                    || keys.into_iter().flatten().any(|k| theirs.chain(&k, true).next > ours.chain(&k, true).next)
+            });
+            if let Some((party, _)) = lost {
+                tracing::error!(%party, collaboration = %name, "the registry lost statements about keys: it stays closed");
+                return Ok(());
+            }
+        }
+        let released: Result<bool, crate::ledger::LedgerError> =
+            transaction!(app.db, tx => { hold::release(tx, HUB).await });
+        released?;
+        tracing::info!("the hub's own log takes entries again");
+    }
+    reconcile(app).await
 }

@@ -3,8 +3,7 @@
 //!
 //! It keeps nothing: what is due is read from the log each time, so after a crash it simply goes on.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use allmende_core::run::engine::{Next, Step, next};
@@ -12,6 +11,7 @@ use allmende_core::statement::{FailureCode, RoundClosed, RunFailed};
 
 use super::aggregate::{self, AggregateError, Folded};
 use crate::app::App;
+use crate::faults;
 use crate::ledger::{AppendError, Item, Log};
 
 /// How long to wait after a failure of the store before trying again.
@@ -58,16 +58,6 @@ pub fn conduct(app: &App, log: &Arc<Log>) {
     });
 }
 
-/// The logs that are conducted.
-#[derive(Debug, Default)]
-pub struct Conducted(Mutex<HashSet<String>>);
-
-impl Conducted {
-    fn begin(&self, log: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(log.to_owned())
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum ConductError {
     #[error(transparent)]
@@ -78,6 +68,9 @@ enum ConductError {
 
 /// Does what is due and says how long nothing will be.
 async fn act(app: &App, log: &Arc<Log>) -> Result<Duration, ConductError> {
+    if log.held().await?.is_some() {
+        return Ok(MAX_SLEEP);
+    }
     loop {
         let now = app.clock.now();
         let Next { steps, wake_at } = next(&*log.state().await?, now);
@@ -93,10 +86,12 @@ async fn act(app: &App, log: &Arc<Log>) -> Result<Duration, ConductError> {
                 closings.push(close(app, log, step).await?);
             }
         }
+        faults::point("round.before_append");
         // With nothing to attest this only lets the rules add what is due.
         match log.append(closings).await {
             Ok(_) => {}
             // A member's refusal or the end of the agreement came in between: look again.
+            Err(AppendError::Restored { .. }) => return Ok(MAX_SLEEP),
             Err(AppendError::Refused(refusal)) => tracing::info!(log = log.name(), %refusal, "a step was overtaken"),
             Err(error) => return Err(error.into()),
         }

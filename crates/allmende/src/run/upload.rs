@@ -21,6 +21,7 @@ use crate::collaboration::readable;
 use crate::db::{DbError, to_i64, to_u64};
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
+use crate::faults;
 use crate::ledger::{Item, Log};
 use crate::party::api::{open, placed};
 use crate::transaction;
@@ -174,6 +175,7 @@ async fn put_part(
     })?;
     let expect = Expect { digest: None, size_bytes: Some(size), max_bytes: size };
     let stored = app.blobs.put(request.into_body().into_data_stream(), &expect).await?;
+    faults::point("upload.before_note");
     let (number, size) = (to_i64(part)?, to_i64(size)?);
     let noted: Result<(), DbError> = transaction!(app.db, tx => {
         sqlx::query(
@@ -189,6 +191,7 @@ async fn put_part(
         Ok(())
     });
     noted?;
+    faults::point("upload.after_note");
     standing(&app, &upload).await
 }
 
@@ -218,7 +221,9 @@ async fn seal(
     if !upload.sealed {
         assemble(&app, &log, &upload).await?;
     }
+    faults::point("seal.before_append");
     let appended = log.append(vec![Item::Signed(submission.statement)]).await?;
+    faults::point("seal.after_append");
     let sealed: Result<(), DbError> = transaction!(app.db, tx => {
         sqlx::query("UPDATE uploads SET state = 'sealed' WHERE id = $1").bind(&id).execute(&mut **tx).await?;
         sqlx::query("DELETE FROM upload_parts WHERE upload = $1").bind(&id).execute(&mut **tx).await?;

@@ -16,6 +16,8 @@ use allmende_core::ledger::tile::{
     encode_tile, tile_source,
 };
 
+use crate::faults;
+
 use super::source::{DirSource, Source as _, SourceError};
 use super::{CHECKPOINT, Finding};
 
@@ -137,7 +139,7 @@ impl Exporter {
     fn load(&mut self) -> Result<bool, Finding> {
         let source = DirSource::new(&self.root);
         let found = source.read(CHECKPOINT);
-        if !found.map_err(|source| Finding::Unreadable { path: CHECKPOINT.into(), source })?.is_some() {
+        if found.map_err(|source| Finding::Unreadable { path: CHECKPOINT.into(), source })?.is_none() {
             return Ok(false);
         }
         let checkpoint = super::checkpoint(&source)?.checkpoint;
@@ -238,6 +240,7 @@ impl Exporter {
             self.put(tile, bytes)?;
         }
         self.sync()?;
+        faults::point("export.before_checkpoint");
         self.write(CHECKPOINT, checkpoint.to_string().as_bytes())?;
         self.sync()?;
         self.prune(size);

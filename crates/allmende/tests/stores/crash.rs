@@ -82,7 +82,9 @@ fn nothing_acknowledged_is_lost_at_any_fault_point() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return block_on(work(Path::new(&dir)));
     }
-    for point in faults::POINTS {
+    let stores = ["db.", "append.", "blob.", "key."];
+    // The others need a hub at work: see the tests of crashes with real processes.
+    for point in faults::POINTS.iter().filter(|p| stores.iter().any(|store| p.starts_with(store))) {
         for nth in [1, 3] {
             let dir = tempfile::tempdir().unwrap();
             let output = Command::new(std::env::current_exe().unwrap())

@@ -71,6 +71,13 @@ pub struct Effort {
     pub lanes: u32,
 }
 
+impl Effort {
+    /// Whether a file may ask it of whoever opens it.
+    pub(crate) const fn is_reasonable(&self) -> bool {
+        self.memory_kib <= MAX_MEMORY_KIB && self.passes <= MAX_PASSES && self.lanes <= MAX_LANES
+    }
+}
+
 impl Default for Effort {
     /// The second recommendation of RFC 9106, section 4, with one lane: 64 MiB, three passes.
     fn default() -> Self {
@@ -148,7 +155,11 @@ impl std::fmt::Debug for KeyFile {
     }
 }
 
-fn derive(passphrase: &Passphrase, salt: &[u8], effort: Effort) -> Result<Zeroizing<[u8; 32]>, SealedError> {
+/// The key that a passphrase gives.
+///
+/// # Errors
+/// [`SealedError::Derivation`] when there is too little memory.
+pub(crate) fn derive(passphrase: &Passphrase, salt: &[u8], effort: Effort) -> Result<Zeroizing<[u8; 32]>, SealedError> {
     let failed = |e: argon2::Error| SealedError::Derivation(e.to_string());
     let params = Params::new(effort.memory_kib, effort.passes, effort.lanes, Some(32)).map_err(failed)?;
     let mut key = Zeroizing::new([0; 32]);
@@ -222,7 +233,7 @@ impl KeyFile {
             return Ok(Self { class, public, sealing: Sealing::None { secret }, head: String::new() });
         }
         let effort = parse_effort(kdf).ok_or(wrong)?;
-        if effort.memory_kib > MAX_MEMORY_KIB || effort.passes > MAX_PASSES || effort.lanes > MAX_LANES {
+        if !effort.is_reasonable() {
             return Err(SealedError::TooMuchWork);
         }
         let (salt, wrong) = field("salt", "salt: 32 hexadecimal digits")?;
@@ -235,7 +246,10 @@ impl KeyFile {
         let nonce = from_hex(nonce).ok_or(wrong)?;
         let (sealed, wrong) = field("sealed", "sealed: 96 hexadecimal digits")?;
         let sealed = from_hex(sealed).ok_or(wrong)?;
-        let head = text.split_inclusive('\n').take(7).collect();
+        let head: String = text.split_inclusive('\n').take(7).collect();
+        if text.split_inclusive('\n').count() != 8 {
+            return Err(SealedError::Syntax { line: 9, expected: "nothing more" });
+        }
         Ok(Self { class, public, sealing: Sealing::Passphrase { effort, salt, nonce, sealed }, head })
     }
 
@@ -267,7 +281,8 @@ impl KeyFile {
     }
 }
 
-fn parse_effort(text: &str) -> Option<Effort> {
+/// Reads `argon2id m=… t=… p=…`.
+pub(crate) fn parse_effort(text: &str) -> Option<Effort> {
     let mut words = text.strip_prefix("argon2id ")?.split(' ');
     let mut number = |prefix: &str| words.next()?.strip_prefix(prefix)?.parse().ok();
     let effort = Effort { memory_kib: number("m=")?, passes: number("t=")?, lanes: number("p=")? };

@@ -12,7 +12,7 @@ use allmende_core::run::offer::{Offer, Work};
 use allmende_core::signature::{PublicKey, SecretKey};
 use allmende_core::state::State;
 use allmende_core::state::runs::Run;
-use allmende_core::statement::{Body, Header, HUB, KeyClass, Signer, Statement};
+use allmende_core::statement::{Body, HUB, Header, KeyClass, Signer, Statement};
 
 use crate::client::mirror::Mirror;
 use crate::clock::Clock;

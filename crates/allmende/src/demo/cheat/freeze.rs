@@ -18,7 +18,7 @@ const BY: &str = "operator";
 /// By when a node must have stopped: the age of a cosignature, the clocks' difference, and some room.
 const STOPPED_BY: Duration = Duration::from_secs(25);
 /// How long nothing at all may leave then.
-const SILENCE: Duration = Duration::from_secs(4);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Freezes the log for west alone.
 pub async fn one(scene: &mut Scene<'_>) -> Result<(), Failed> {
@@ -42,7 +42,8 @@ pub async fn all(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let before = frozen(scene, LONGER, &nodes, &format!("{NORTH}/spare")).await?;
     let own = stopped(scene, NORTH, before[0], "node.withheld").await?;
     let others = stopped(scene, WEST, before[2], "node.no-fresh-quorum").await?;
-    let tried = Outcome { caught: own.caught && others.caught, how: format!("north: {} · west: {}", own.how, others.how) };
+    let tried =
+        Outcome { caught: own.caught && others.caught, how: format!("north: {} · west: {}", own.how, others.how) };
     scene.note("frozen-for-all", "freeze it for all nodes alike", BY, "north's and west's nodes", tried);
     thaw(scene, LONGER).await
 }
@@ -66,8 +67,13 @@ async fn frozen(scene: &Scene<'_>, run: &str, victims: &[&str], asset: &str) -> 
     }
     let before = victims.iter().map(|victim| Ok(scene.alarms(victim)?.len())).collect::<Result<_, Failed>>()?;
     let log = Arc::new(scene.operator.frozen(&state, &records)?);
+    let asked: Vec<u64> = victims.iter().map(|victim| scene.door(victim).asked().1).collect();
     for victim in victims {
         scene.door(victim).tell(Some(Lie::Frozen(Arc::clone(&log))));
+    }
+    for (victim, asked) in victims.iter().zip(asked) {
+        // A question that was under way is still answered with the truth.
+        scene.asked_again(victim, asked).await?;
     }
     scene.stage.run(NORTH, &["asset", "revoke", asset, "--yes"]).await?;
     Ok(before)
@@ -83,7 +89,10 @@ async fn stopped(scene: &Scene<'_>, party: &str, before: usize, code: &str) -> R
     let (sent, asked) = (scene.door(party).sent() - sent, scene.door(party).asked().1 - asked);
     let Some(event) = event else { return Ok(Outcome { caught: false, how: format!("no alarm; sent {sent} times") }) };
     let caught = event.code == code && sent == 0 && asked > 0;
-    Ok(Outcome { caught, how: format!("alarm {}: {}; offered work {asked} times, it sent {sent} times", event.code, event.text) })
+    Ok(Outcome {
+        caught,
+        how: format!("alarm {}: {}; offered work {asked} times, it sent {sent} times", event.code, event.text),
+    })
 }
 
 /// The truth again: everybody learns that the run is over.

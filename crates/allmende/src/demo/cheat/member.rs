@@ -185,7 +185,8 @@ pub async fn updates(scene: &mut Scene<'_>) -> Result<(), Failed> {
     scene.act("A dishonest member: updates and evaluations");
     let run: RunId = RUN.parse().map_err(broken)?;
     let state = scene.run(RUN, "approved", |run| run.status == Status::Approved).await?;
-    let body = RunAccepted { run: run.clone(), plan: state.run(&run).map_err(broken)?.plan_digest, log_size: state.size() };
+    let body =
+        RunAccepted { run: run.clone(), plan: state.run(&run).map_err(broken)?.plan_digest, log_size: state.size() };
     scene.liar.log.submit(&scene.liar.node, body, None).await.map_err(broken)?;
     let others_have = |run: &Run| [NORTH, WEST].iter().all(|party| has_update(run, slot(run, party)));
     scene.run(RUN, "north and west have trained", others_have).await?;
@@ -219,7 +220,8 @@ pub async fn updates(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let mut altered = truth.model.clone();
     altered[end] ^= 1;
     let promised = truth.opening(&altered);
-    let tried = refused(scene.hand_in(&promised, &truth.model, seal_of(&promised)).await.map(|t| t.0), "digest_mismatch");
+    let tried =
+        refused(scene.hand_in(&promised, &truth.model, seal_of(&promised)).await.map(|t| t.0), "digest_mismatch");
     let tried = scene.unchanged(&mark, tried).await?;
     scene.note("other-bytes", "send other bytes than it announced", BY, HUB, tried);
 
@@ -268,12 +270,27 @@ async fn replay(
     let model = state.run(run).map_err(broken)?.tracks[0].models[1];
     let report = |correct, total| {
         let (coalition, slot) = (truth.whole, truth.east);
-        Body::from(EvaluationReported { run: run.clone(), coalition, round: 1, slot, model, correct, total, confusion: None })
+        Body::from(EvaluationReported {
+            run: run.clone(),
+            coalition,
+            round: 1,
+            slot,
+            model,
+            correct,
+            total,
+            confusion: None,
+        })
     };
     let node = &scene.liar.node.key;
     let tried = all(vec![
-        refused(scene.send(pose(&state, EAST, KeyClass::Node, node, report(truth.held_out, truth.held_out * 10))?).await, "run.wrong-result"),
-        refused(scene.send(pose(&state, EAST, KeyClass::Node, node, report(truth.held_out + 1, truth.held_out))?).await, "run.wrong-result"),
+        refused(
+            scene.send(pose(&state, EAST, KeyClass::Node, node, report(truth.held_out, truth.held_out * 10))?).await,
+            "run.wrong-result",
+        ),
+        refused(
+            scene.send(pose(&state, EAST, KeyClass::Node, node, report(truth.held_out + 1, truth.held_out))?).await,
+            "run.wrong-result",
+        ),
     ]);
     let tried = scene.unchanged(&mark, tried).await?;
     scene.note("evaluation", "report more held-out rows, and more right than rows", BY, HUB, tried);

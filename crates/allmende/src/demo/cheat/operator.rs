@@ -56,10 +56,14 @@ async fn judged(scene: &Scene<'_>, log: &Forged, name: &str, code: &str, says: &
 
 async fn verify(scene: &Scene<'_>, args: &[&str], code: &str, says: &str) -> Result<Outcome, Failed> {
     let ran = scene.stage.attempt(NORTH, args).await?;
-    let text = |pointer: &str| ran.json.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |pointer: &str| ran.json.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     let (got, what) = (text("/error/code"), text("/error/what"));
     let caught = ran.code == 4 && got == code && what.contains(says);
-    Ok(Outcome { caught, how: format!("ledger verify ends with {}, {got}: {}", ran.code, what.trim_start_matches("the log is wrong: ")) })
+    Ok(Outcome {
+        caught,
+        how: format!("ledger verify ends with {}, {got}: {}", ran.code, what.trim_start_matches("the log is wrong: ")),
+    })
 }
 
 fn both(a: Outcome, b: Outcome) -> Outcome {
@@ -69,10 +73,15 @@ fn both(a: Outcome, b: Outcome) -> Outcome {
 /// Altered payouts: in the record itself, and as a new one that a colluding member signed.
 pub async fn alter(scene: &mut Scene<'_>) -> Result<(), Failed> {
     scene.act("A dishonest operator: money");
-    let (mut records, state) = { scene.quiet().await?; scene.truth().await? };
+    let (mut records, state) = {
+        scene.quiet().await?;
+        scene.truth().await?
+    };
     scene.level(WEST, state.size()).await?;
     let log = origin(scene)?;
-    let posted = |record: &Record| matches!(Statement::open(&record.envelope).map(|o| o.statement.body), Ok(Body::PayoutPosted(_)));
+    let posted = |record: &Record| {
+        matches!(Statement::open(&record.envelope).map(|o| o.statement.body), Ok(Body::PayoutPosted(_)))
+    };
     let index = records.iter().position(posted).ok_or_else(|| broken("no payout"))?;
     let Ok(Body::PayoutPosted(paid)) = Statement::open(&records[index].envelope).map(|o| o.statement.body) else {
         return Err(broken("no payout"));
@@ -97,14 +106,26 @@ pub async fn alter(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let named = format!("entry {index}");
     let offline = judged(scene, &altered, "altered-log", "verify.statement", &named).await?;
     let online = scene.show(WEST, altered, "mirror.fork", "forked").await?;
-    scene.note("payout-altered", "alter a payout in the record, sign the log anew", BY, "ledger verify; west's node", both(offline, online));
+    scene.note(
+        "payout-altered",
+        "alter a payout in the record, sign the log anew",
+        BY,
+        "ledger verify; west's node",
+        both(offline, online),
+    );
     scene.recover(WEST, false).await?;
 
     let longer = Arc::new(scene.operator.log(&log, &longer)?);
     let named = format!("entry {}", state.size());
     let offline = judged(scene, &longer, "false-payout-log", "verify.refused", &named).await?;
     let online = scene.show(WEST, longer, "mirror.invalid-entry", "the payout does not follow from the log").await?;
-    scene.note("payout-false", "post a wrong payout, well signed by east", WITH_EAST, "ledger verify; west's node", both(offline, online));
+    scene.note(
+        "payout-false",
+        "post a wrong payout, well signed by east",
+        WITH_EAST,
+        "ledger verify; west's node",
+        both(offline, online),
+    );
     scene.recover(WEST, false).await
 }
 
@@ -174,7 +195,8 @@ pub async fn models(scene: &mut Scene<'_>, run: &str, state: &State) -> Result<(
     let tried = scene.order(WEST, vec![offer], "the offer names another").await?;
     scene.note("other-base", "order work from another base model", BY, "west's node", tried);
     // From now on west gets another model's bytes, beginning with the next round.
-    let other = allmende_train::model::initial_model(&run.plan.model, allmende_core::run::plan::Seed(run.plan.seed.0 ^ 1));
+    let other =
+        allmende_train::model::initial_model(&run.plan.model, allmende_core::run::plan::Seed(run.plan.seed.0 ^ 1));
     scene.door(WEST).tell(Some(Lie::Model(Bytes::from(other.map_err(broken)?))));
     Ok(())
 }

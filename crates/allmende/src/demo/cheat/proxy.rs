@@ -145,7 +145,9 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
     };
     let bytes = match (&lie, sync.is_some()) {
-        (Some(Lie::Offers(more)), true) => with_offers(&bytes, |offers| offers.extend_from_slice(more)).unwrap_or(bytes),
+        (Some(Lie::Offers(more)), true) => {
+            with_offers(&bytes, |offers| offers.extend_from_slice(more)).unwrap_or(bytes)
+        }
         (Some(Lie::NoWork), true) => with_offers(&bytes, Vec::clear).unwrap_or(bytes),
         _ => bytes,
     };

@@ -15,7 +15,7 @@ use allmende_core::statement::KeyClass;
 
 use super::forge::{Forged, Operator, broken, records};
 use super::proxy::{Board, Lie, Proxy};
-use super::{Attempt, Options};
+use super::{Attempt, Options, cut};
 use crate::agent::alarms::{Alarms, Event};
 use crate::agent::settings::Settings;
 use crate::client::home::Home;
@@ -126,7 +126,7 @@ impl<'a> Scene<'a> {
     /// Writes down what was tried and what came of it.
     pub fn note(&mut self, name: &'static str, what: &str, by: &'static str, caught_by: &str, outcome: Outcome) {
         let verdict = if outcome.caught { "caught" } else { "MISSED" };
-        self.stage.narrator().tell(&format!("{by}: {what} → {verdict} by {caught_by}: {}", outcome.how));
+        self.stage.narrator().tell(&format!("{by}: {what} → {verdict} by {caught_by}: {}", cut(&outcome.how)));
         self.attempts.push(Attempt {
             name,
             what: what.to_owned(),
@@ -209,6 +209,21 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Waits until a member's node has asked for news more than `before` times.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn asked_again(&self, party: &str, before: u64) -> Result<(), Failed> {
+        let since = Instant::now();
+        while self.door(party).asked().1 <= before {
+            if since.elapsed() > PATIENCE {
+                return Err(Failed::new("wait", format!("{party}'s node does not ask for news")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// The true records, and the state after them.
     ///
     /// # Errors
@@ -278,10 +293,7 @@ impl<'a> Scene<'a> {
         self.stage.start_node(party)?;
         let (_, syncs) = self.door(party).asked();
         let size = self.state().await?.size();
-        let since = Instant::now();
-        while self.door(party).asked().1 <= syncs && since.elapsed() < PATIENCE {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.asked_again(party, syncs).await?;
         self.level(party, size).await
     }
 
@@ -291,9 +303,25 @@ impl<'a> Scene<'a> {
     /// [`Failed`].
     pub async fn propose(&self, run: &str, more: &[&str], voters: &[&str]) -> Result<(), Failed> {
         let mut args = vec![
-            "run", "propose", run, "--model", "mlp:16", "--purpose", self.script.purpose, "--normalize",
-            "uniform:8:0.125", "--optimizer", "sgd:0.4", "--batch-rows", "128", "--outer", "nesterov:1:0.8",
-            "--min-parties", "3", "--round-timeout", "5m",
+            "run",
+            "propose",
+            run,
+            "--model",
+            "mlp:16",
+            "--purpose",
+            self.script.purpose,
+            "--normalize",
+            "uniform:8:0.125",
+            "--optimizer",
+            "sgd:0.4",
+            "--batch-rows",
+            "128",
+            "--outer",
+            "nesterov:1:0.8",
+            "--min-parties",
+            "3",
+            "--round-timeout",
+            "5m",
         ];
         args.extend(more);
         let assets = [NORTH, EAST, WEST].map(|party| format!("{party}/{}", self.script.dataset)).join(",");
@@ -338,9 +366,10 @@ impl<'a> Scene<'a> {
 fn alarmed(event: Option<Event>, code: &str, says: &str) -> Outcome {
     match event {
         None => Outcome { caught: false, how: "no alarm".to_owned() },
-        Some(event) => {
-            Outcome { caught: event.code == code && event.text.contains(says), how: format!("alarm {}: {}", event.code, event.text) }
-        }
+        Some(event) => Outcome {
+            caught: event.code == code && event.text.contains(says),
+            how: format!("alarm {}: {}", event.code, event.text),
+        },
     }
 }
 
@@ -389,8 +418,18 @@ async fn agree(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
     let assets = format!("{},{NORTH}/spare", assets.join(","));
     let terms = path(&stage.dir, "terms.toml");
     let args = [
-        "agreement", "draft", "--title", script.title, "--asset", &assets, "--purpose", script.purpose, "--min-parties",
-        "3", "--out", &terms,
+        "agreement",
+        "draft",
+        "--title",
+        script.title,
+        "--asset",
+        &assets,
+        "--purpose",
+        script.purpose,
+        "--min-parties",
+        "3",
+        "--out",
+        &terms,
     ];
     stage.run(NORTH, &args).await?;
     stage.run(NORTH, &["agreement", "propose", &terms]).await?;
@@ -414,8 +453,7 @@ async fn bring_data(stage: &Stage<'_>, script: &Script, seed: u64) -> Result<(),
     add.push((NORTH, spare, "spare"));
     for (party, file, name) in add {
         let (file, salt) = (file.display().to_string(), format!("{seed}:{party}"));
-        let args =
-            ["asset", "add", &file, "--name", name, "--classes", &classes, "--salt-seed", &salt, "--yes"];
+        let args = ["asset", "add", &file, "--name", name, "--classes", &classes, "--salt-seed", &salt, "--yes"];
         stage.run(party, &args).await?;
         let dir = stage.home(party).join("node");
         let settings = Settings::load(&dir).map_err(broken)?;
