@@ -42,8 +42,12 @@ class GoldenLog(unittest.TestCase):
     def test_a_dropped_or_swapped_statement_is_found(self):
         good = leaves()
         for changed in [good[1:], good[:5] + good[6:], [good[0], *reversed(good[1:])], [*good, good[-1]]]:
-            with self.assertRaises(audit.Wrong):
-                audit.check_entries(changed)
+            try:
+                computed, _ = audit.check_entries(changed)
+            except audit.Wrong:
+                continue
+            # The last statement of a signer's chain can go unnoticed by the others: the root finds it.
+            self.assertNotEqual("sha256:" + computed.hex(), (GOLDEN / "log-v1.root").read_text().strip())
 
 
 class Folder(unittest.TestCase):

@@ -165,7 +165,11 @@ async fn appends(db: &Db, statements: usize) {
         }
         let elapsed = began.elapsed();
         let rate = took.len() as f64 / elapsed.as_secs_f64();
-        println!("appends: {submitters:3} submitters, {:6} statements: {rate:7.0} a second, {}", took.len(), spread(took));
+        println!(
+            "appends: {submitters:3} submitters, {:6} statements: {rate:7.0} a second, {}",
+            took.len(),
+            spread(took)
+        );
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every handler shares.
 
+use std::collections::HashSet;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use allmende_core::signature::SecretKey;
 use tokio::sync::{Semaphore, watch};
@@ -19,7 +20,6 @@ use crate::ledger::log::{Consequence, Keeper};
 use crate::ledger::{AppendError, LedgerError, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
-use crate::run::conductor::Conducted;
 use crate::tls::{self, ServerTls, TlsError};
 
 /// Why the hub does not start.
@@ -89,6 +89,17 @@ pub struct Inner {
     pub conducted: Conducted,
     /// Long work in the background, awaited when the hub stops.
     pub tasks: TaskTracker,
+}
+
+/// The logs that are conducted.
+#[derive(Debug, Default)]
+pub struct Conducted(Mutex<HashSet<String>>);
+
+impl Conducted {
+    /// Whether nobody conducts `log` yet; from now on the caller does.
+    pub(crate) fn begin(&self, log: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(log.to_owned())
+    }
 }
 
 impl Deref for App {

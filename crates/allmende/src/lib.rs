@@ -31,6 +31,7 @@ pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod collaboration;
+pub mod console;
 pub mod demo;
 pub mod ledger;
 pub mod node;

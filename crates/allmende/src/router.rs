@@ -85,6 +85,7 @@ pub fn router(app: &App) -> Router {
         .merge(transfers.layer(timed(app.config.transfer_timeout_s)))
         .split_for_parts()
         .0
+        .merge(crate::console::routes().layer(timed(app.config.request_timeout_s)))
         .route("/v1/openapi.json", axum::routing::get(async move || axum::Json(doc.clone())))
         .fallback(async || ApiError::not_found("this path"))
         .method_not_allowed_fallback(async || ApiError::new(Code::MethodNotAllowed, "this path has other methods"))

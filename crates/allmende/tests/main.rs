@@ -1,13 +1,17 @@
 //! The only test binary: one link for all tests of the program.
-#![allow(clippy::unwrap_used, reason = "tests may")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests may")]
 
-mod story;
+mod agent;
+mod cli;
 mod config;
+mod console;
 mod crash;
+mod demo;
 mod fuzz;
 mod http;
 mod reference;
 mod stores;
+mod story;
 mod tidy;
 mod tls;
 mod verify;

@@ -56,8 +56,7 @@ impl Member {
         let signer = |class, n| Signer { party: id.clone(), class, key: key(base + n) };
         let (root, governance, node) = (signer(KeyClass::Root, 0), signer(KeyClass::Governance, 1), key(base + 2));
         let client = HubClient::connect(url, &Trust::System, Some(hub_key), Clock::system()).expect("client");
-        let registry =
-            RemoteLog::in_memory(Arc::new(client), hub, &LogName::Hub).expect("registry");
+        let registry = RemoteLog::in_memory(Arc::new(client), hub, &LogName::Hub).expect("registry");
         registry.catch_up().await.expect("registry");
         let body = PartyRegistered {
             party: id.clone(),
@@ -192,13 +191,13 @@ async fn from_founding_to_payout() {
         };
         member.state().await;
         member.say(body, Some(agreement)).await;
-        let offered =
-            Offered { path, classes: 3, salt, commitment: data.commitment, schema: data.schema_digest };
+        let offered = Offered { path, classes: 3, salt, commitment: data.commitment, schema: data.schema_digest };
         let home = dir.path().join(PARTIES[i]);
         let settings = Settings { wait_s: 5, dataset: BTreeMap::from([(asset, offered)]), ..Settings::default() };
         settings.save(&home).expect("settings");
         let options = allmende::agent::Options {
             dir: home,
+            copies: None,
             url: url.clone(),
             trust: Trust::System,
             hub: hub.clone(),

@@ -35,7 +35,11 @@ fn rust() -> Vec<File> {
 #[test]
 fn files_are_short_enough_to_read() {
     let long = rust().into_iter().filter(|f| f.text.lines().count() > MAX_FILE_LINES);
-    none(&long.map(|f| format!("{}: {} lines, at most {MAX_FILE_LINES}", f.path, f.text.lines().count())).collect::<Vec<_>>());
+    none(
+        &long
+            .map(|f| format!("{}: {} lines, at most {MAX_FILE_LINES}", f.path, f.text.lines().count()))
+            .collect::<Vec<_>>(),
+    );
     let main = fs::read_to_string(root().join("crates/allmende/src/main.rs")).unwrap();
     assert!(main.lines().count() <= MAX_MAIN_LINES, "main.rs only starts the library");
 }
@@ -92,7 +96,11 @@ fn no_invisible_characters() {
     for file in files(&["rs", "md", "toml", "py", "sql", "html", "css", "js"]) {
         for (line, text) in file.text.lines().enumerate() {
             if let Some(c) = forbidden_character(text) {
-                findings.push(format!("{}:{}: {c:?} can make text read differently from what it says", file.path, line + 1));
+                findings.push(format!(
+                    "{}:{}: {c:?} can make text read differently from what it says",
+                    file.path,
+                    line + 1
+                ));
             }
         }
     }
@@ -131,13 +139,36 @@ fn the_tests_named_in_the_table_of_clauses_exist() {
 }
 
 #[test]
+fn the_tests_named_in_the_table_of_threats_exist() {
+    let all: String = rust().into_iter().map(|f| f.text).collect();
+    let security = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let names: Vec<_> = security.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let exists = |name: &str| {
+        let last = name.rsplit("::").next().unwrap();
+        [format!("fn {last}("), format!("mod {last};")].iter().any(|text| all.contains(text))
+    };
+    none(
+        &names
+            .into_iter()
+            .filter(|name| !exists(name))
+            .map(|n| format!("SECURITY.md: no test {n}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn links_in_documents_lead_somewhere() {
     let mut findings = Vec::new();
     for file in files(&["md"]) {
         let folder = root().join(&file.path).parent().unwrap().to_path_buf();
         for link in links(&file.text) {
             let target = link.split('#').next().unwrap();
-            if !target.is_empty() && !link.contains("://") && !link.starts_with("mailto:") && !folder.join(target).exists() {
+            if !target.is_empty()
+                && !link.contains("://")
+                && !link.starts_with("mailto:")
+                && !folder.join(target).exists()
+            {
                 findings.push(format!("{}: {link} does not exist", file.path));
             }
         }

@@ -50,7 +50,7 @@ pub const KINDS: &[KindInfo] = &[
             "The hub releases under no other licence; what third parties do with a released model is beyond software.",
         ),
         shown_zh: Some("中心不会以其他许可证发布成果；第三方如何使用已发布的模型，软件无法控制。"),
-        test: "agreement::tests::parsing::shares_sum_to_one_hundred",
+        test: "story::the_model_is_released_only_as_decided_and_licensed",
     },
     KindInfo {
         kind: "benefit",
@@ -59,7 +59,7 @@ pub const KINDS: &[KindInfo] = &[
         says_zh: "收益如何分配，以及先行提取多少进入补偿基金。",
         shown: Some("The ledger computes what each party is owed; paying it is the parties' duty."),
         shown_zh: Some("账本计算各方应得数额；实际支付由各方履行。"),
-        test: "agreement::tests::linting::shapley_needs_measuring",
+        test: "story::a_payout_is_what_everybody_computes",
     },
     KindInfo {
         kind: "decide",
@@ -68,7 +68,7 @@ pub const KINDS: &[KindInfo] = &[
         says_zh: "哪些事项由成员按章程规则共同决定。",
         shown: None,
         shown_zh: None,
-        test: "agreement::tests::linting::missing_clauses_are_found",
+        test: "story::the_model_is_released_only_as_decided_and_licensed",
     },
     KindInfo {
         kind: "exit",
@@ -77,7 +77,7 @@ pub const KINDS: &[KindInfo] = &[
         says_zh: "一方如何退出、须提前多久通知，以及其他各方可保留什么。",
         shown: Some("Notice and deadline are recorded and shown; acting on them is a duty of the parties."),
         shown_zh: Some("通知与期限会被记录并提示；履行由各方负责。"),
-        test: "agreement::tests::comparing::duties_need_everyone",
+        test: "story_changes::a_withdrawal_takes_effect_after_its_notice",
     },
     KindInfo {
         kind: "role",

@@ -120,8 +120,8 @@ fn next_in_run(state: &State, run: &Run, now: Timestamp, next: &mut Next) {
         next.steps.push(Step::Check { run: id() });
     }
     if run.status == Status::Finished {
-        let under_terms = state.terms_in_force(now).next().is_some();
-        if run.contribution.is_none() && under_terms && state.contribution(run).is_ok() {
+        // Measuring and paying belong to what was, and go on when the terms have ended.
+        if run.contribution.is_none() && state.contribution(run).is_ok() {
             next.steps.push(Step::Measure { run: id() });
         }
         return;

@@ -42,7 +42,8 @@ impl State {
     /// Whether `party` is invited or admitted and has not joined yet.
     #[must_use]
     pub fn may_join(&self, party: &PartyId) -> bool {
-        let invited = self.charter.as_ref().is_some_and(|c| c.invited.contains(party)) && !self.excluded.contains(party);
+        let invited =
+            self.charter.as_ref().is_some_and(|c| c.invited.contains(party)) && !self.excluded.contains(party);
         (invited || self.admitted.contains(party)) && !self.members.contains_key(party)
     }
 

@@ -1,3 +1,5 @@
+//! Headers that are read, and every way to be refused.
+
 use super::*;
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Dtype as TheirDtype, TensorView, serialize};

@@ -62,20 +62,20 @@ pub enum Verdict {
     /// Say no to the run.
     Refuse(RunRefused),
     /// The hub signed, or passed on, what no honest hub does. Nothing is done.
-    Forged(&'static str),
+    Forged(String),
 }
 
 /// Judges one offer.
 #[must_use]
 pub fn judge(facts: &Facts<'_>, collaboration: &CollaborationId, envelope: &Envelope) -> Verdict {
     let Ok((offer, digest)) = Offer::open(envelope, &facts.hub_key) else {
-        return Verdict::Forged("not an offer of this hub");
+        return forged("not an offer of this hub");
     };
     if offer.node != facts.node {
-        return Verdict::Forged("made for another node");
+        return forged("made for another node");
     }
     if offer.origin != *facts.acting.origin() || offer.collaboration != *collaboration {
-        return Verdict::Forged("made for another log");
+        return forged("made for another log");
     }
     if offer.expires_at.plus_ms(SKEW_MS) < facts.now {
         return Verdict::Ignore("expired");
@@ -87,17 +87,29 @@ pub fn judge(facts: &Facts<'_>, collaboration: &CollaborationId, envelope: &Enve
         return Verdict::Wait("the log it rests on is not witnessed yet");
     }
     let (Ok(run), Ok(latest)) = (facts.acting.run(&offer.run), facts.latest.run(&offer.run)) else {
-        return Verdict::Forged("no such run in the log");
+        return forged("no such run in the log");
     };
     let Some(slot) = run.plan.slot_of(facts.party).and_then(|slot| u32::try_from(slot).ok()) else {
-        return Verdict::Forged("this party takes no part in the run");
+        return forged("this party takes no part in the run");
     };
-    if !matches!(run.status, Status::Approved | Status::Started) || latest.status.is_over() {
-        return Verdict::Ignore("the run is not under way");
+    match run.status {
+        Status::Approved | Status::Started if !latest.status.is_over() => {}
+        // The log that the offer itself rests on says so: no honest hub crossed a message here.
+        Status::Forbidden => {
+            let decision = facts.acting.judge_plan(&run.plan, &run.proposed_by, run.proposed_at);
+            return Verdict::Forged(format!("the terms forbid run {}: {decision}", run.id));
+        }
+        Status::Proposed | Status::Rejected => {
+            return Verdict::Forged(format!("the members did not approve run {}", run.id));
+        }
+        _ => return Verdict::Ignore("the run is not under way"),
     }
     let refuse = |code, clause| Verdict::Refuse(refusal(facts, &offer.run, code, clause));
     if offer.plan != run.plan_digest || offer.agreement != run.plan.agreement {
         return refuse(RefusalCode::Mismatch, None);
+    }
+    if let Some(recorded) = recorded_model(latest, &offer.work).filter(|m| Some(*m) != model_of(&offer.work)) {
+        return Verdict::Forged(format!("run {} stands at the model {recorded}, the offer names another", run.id));
     }
     let asked = task_of(&offer.work);
     if !tasks(run, facts).contains(&asked) || !tasks(latest, facts).contains(&asked) {
@@ -160,6 +172,28 @@ fn clause_of(reason: &Refusal) -> Option<allmende_core::id::ClauseId> {
         Refusal::Denied { decision } => decision.clauses.first().map(|c| c.clause.clone()),
         _ => None,
     }
+}
+
+fn forged(reason: &str) -> Verdict {
+    Verdict::Forged(reason.to_owned())
+}
+
+const fn model_of(work: &Work) -> Option<Digest> {
+    match *work {
+        Work::Answer {} => None,
+        Work::Train { base, .. } => Some(base),
+        Work::Evaluate { model, .. } => Some(model),
+    }
+}
+
+/// The model that the log records where the offer names one, if the log is so far.
+fn recorded_model(run: &Run, work: &Work) -> Option<Digest> {
+    let (coalition, round) = match *work {
+        Work::Answer {} => return None,
+        Work::Train { coalition, round, .. } => (coalition, round.checked_sub(1)?),
+        Work::Evaluate { coalition, round, .. } => (coalition, round),
+    };
+    run.track(coalition)?.models.get(round as usize).copied()
 }
 
 fn task_of(work: &Work) -> Task {

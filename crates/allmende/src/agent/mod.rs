@@ -13,6 +13,7 @@ pub mod checks;
 pub mod control;
 pub mod data;
 pub mod outbox;
+pub mod owner;
 pub mod preview;
 pub mod serve;
 pub mod settings;
@@ -53,6 +54,9 @@ const MAX_COLLABORATIONS: usize = 256;
 pub struct Options {
     /// The node's folder.
     pub dir: PathBuf,
+    /// Where the owner's commands keep their verified copies of the logs, if on this machine: the node acts on no older log
+    /// than its owner saw.
+    pub copies: Option<PathBuf>,
     /// Where the hub is.
     pub url: String,
     /// How its TLS is trusted.
@@ -140,6 +144,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Ended,
         control: control.clone(),
         permits: Semaphore::new(settings.policy.jobs as usize),
         dir: options.dir.clone(),
+        copies: options.copies.clone(),
         hub: options.hub.clone(),
         hub_key: options.hub_key,
         node: options.node.clone(),

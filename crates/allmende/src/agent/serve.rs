@@ -1,4 +1,6 @@
-//! One node's service to one collaboration: the loop that keeps the mirror, cosigns, and turns offers into work.
+//! One node's service to one collaboration: the loop that keeps the mirror, cosigns, and judges offers.
+
+mod jobs;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use allmende_core::id::{CollaborationId, Label, Origin};
 use allmende_core::ledger::envelope::Envelope;
-use allmende_core::run::offer::Work;
 use allmende_core::signature::PublicKey;
 use allmende_core::state::State;
 use allmende_core::statement::{Body, RefusalCode, RunRefused};
@@ -16,10 +17,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::alarms::{Alarms, Event};
-use super::checks::{self, Facts, Job, Verdict};
-use super::control::{Control, Question};
-use super::witness::{Witnesses, cosign};
-use super::work::{self, Tools, WorkError};
+use super::checks::{self, Facts, Verdict};
+use super::control::Control;
+use super::owner::OwnersCopy;
+use super::witness::{SKEW_S, Witnesses, cosign};
+use super::work::Tools;
 use crate::api::{SyncAnswer, SyncRequest};
 use crate::client::http::{HubClient, pause};
 use crate::client::mirror::{Mirror, MirrorError};
@@ -27,14 +29,10 @@ use crate::client::routes::LogName;
 use crate::client::submit::{RemoteLog, SubmitError, origin_of};
 use crate::clock::Clock;
 
-/// Most offers in one answer that are looked at.
-const MAX_OFFERS: usize = 4_096;
 /// Pause after an answer that came at once and brought nothing.
 const IDLE: Duration = Duration::from_millis(500);
 /// How soon to ask again while something waits for the owner or the witnesses, in seconds.
 const SOON_S: u32 = 2;
-/// How soon a failed piece of work may be tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What all services of a node share.
 pub struct Shared {
@@ -46,6 +44,8 @@ pub struct Shared {
     pub permits: Semaphore,
     /// The node's folder.
     pub dir: PathBuf,
+    /// Where the owner's commands keep their verified copies of the logs, if on this machine.
+    pub copies: Option<PathBuf>,
     /// The hub's name.
     pub hub: Origin,
     /// The hub's pinned key.
@@ -64,7 +64,7 @@ pub struct Shared {
 struct Standing {
     /// The state up to the size that enough witnesses saw alike.
     acting: Arc<State>,
-    /// When they last did.
+    /// When they last did, by their own word.
     fresh_at: Timestamp,
     /// Whether the owner was told that they do not.
     told: bool,
@@ -75,28 +75,12 @@ pub struct Service {
     shared: Arc<Shared>,
     id: CollaborationId,
     log: RemoteLog,
+    owner: OwnersCopy,
     standing: Mutex<Standing>,
     /// Work under way, or to be left alone.
     busy: Mutex<BTreeSet<String>>,
     /// Some work may be tried again.
     again: Notify,
-}
-
-/// Keeps a piece of work from being begun twice.
-struct Claim {
-    service: Arc<Service>,
-    key: String,
-    /// The same work would fail the same way: it is never begun again.
-    for_good: bool,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if self.for_good {
-            return;
-        }
-        self.service.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
 }
 
 impl Service {
@@ -121,11 +105,14 @@ impl Service {
         };
         let empty = State::new(mirror.state().origin().clone(), Some(id.clone()));
         let standing = Standing { acting: Arc::new(empty), fresh_at: shared.clock.now(), told: false };
+        let copy = shared.copies.as_ref().map(|folder| folder.join(id.as_str()));
+        let owner = OwnersCopy::new(copy, mirror.state().origin().clone(), shared.hub_key);
         let log = RemoteLog::new(Arc::clone(&shared.client), mirror);
         Some(Arc::new(Self {
             shared,
             id,
             log,
+            owner,
             standing: Mutex::new(standing),
             busy: Mutex::default(),
             again: Notify::new(),
@@ -157,6 +144,10 @@ impl Service {
                     failures += 1;
                     tracing::warn!(collaboration = %self.id, code = error.code(), %error, "sync failed");
                     self.complain_if_stale();
+                    if request.cosignature.is_some() && !error.is_passing() {
+                        // The hub does not know what we cosigned. Asked without it, it has to show what it does know.
+                        cosigned = Some((request.size, self.shared.clock.now()));
+                    }
                     tokio::time::sleep(pause(failures)).await;
                     continue;
                 }
@@ -193,6 +184,7 @@ impl Service {
         let size = mirror.verified();
         let age_ms = i64::try_from(settings.freshness_s).unwrap_or(i64::MAX).saturating_mul(1_000) / 3;
         let due = cosigned.is_none_or(|(at_size, at)| at_size != size || now >= at.plus_ms(age_ms));
+        let due = due && !self.owner.is_ahead(size);
         let line = cosign(&mirror, &self.shared.tools.signer, &self.shared.node, now).filter(|_| due);
         let wait_s = if soon { settings.wait_s.min(SOON_S) } else { settings.wait_s };
         SyncRequest {
@@ -214,23 +206,34 @@ impl Service {
         if behind {
             self.log.catch_up().await?;
         }
+        if self.owner.compare(
+            &mut self.log.mirror(),
+            self.shared.clock.now(),
+            self.shared.tools.settings.freshness_s,
+        )? {
+            let text = "the hub withholds from this node what it showed to its owner: it neither works nor cosigns";
+            self.raise("node.withheld", text, false, None);
+        }
         let settings = &self.shared.tools.settings;
         let now = self.shared.clock.now();
-        let size = {
+        let seen = {
             let mirror = self.log.mirror();
             let party = &self.shared.tools.signer.party;
             let (outside, freshness_s) = (&settings.witness, settings.freshness_s);
-            Witnesses::count(&mirror, party, &answer.witnesses, outside, freshness_s, now).acting_size()
+            Witnesses::count(&mirror, party, &answer.witnesses, outside, freshness_s, now).acting()
         };
-        match size {
-            Some(size) => self.advance(size, now)?,
+        match seen {
+            Some((size, time_s)) => {
+                let said_at = Timestamp(i64::try_from(time_s).unwrap_or(i64::MAX).saturating_mul(1_000));
+                self.advance(size, said_at.min(now))?;
+            }
             None => self.complain_if_stale(),
         }
         Ok(())
     }
 
-    /// Folds the acting state up to `size`.
-    fn advance(&self, size: u64, now: Timestamp) -> Result<(), MirrorError> {
+    /// Folds the acting state up to `size`, which witnesses saw at `said_at`.
+    fn advance(&self, size: u64, said_at: Timestamp) -> Result<(), MirrorError> {
         let mut standing = self.standing();
         if size < standing.acting.size() {
             return Ok(());
@@ -252,14 +255,14 @@ impl Service {
                 }
             }
         }
-        standing.fresh_at = now;
+        standing.fresh_at = said_at.max(standing.fresh_at);
         standing.told = false;
         Ok(())
     }
 
     fn is_fresh(&self) -> bool {
-        let freshness_ms =
-            i64::try_from(self.shared.tools.settings.freshness_s).unwrap_or(i64::MAX).saturating_mul(1_000);
+        let freshness_s = self.shared.tools.settings.freshness_s.saturating_add(SKEW_S);
+        let freshness_ms = i64::try_from(freshness_s).unwrap_or(i64::MAX).saturating_mul(1_000);
         self.shared.clock.now() <= self.standing().fresh_at.plus_ms(freshness_ms)
     }
 
@@ -291,6 +294,9 @@ impl Service {
         if mirror.alarm().is_some() {
             return Verdict::Wait("the log misbehaved");
         }
+        if self.owner.is_ahead(mirror.verified()) {
+            return Verdict::Wait("the hub has not shown this node all that its owner saw");
+        }
         let signer = &self.shared.tools.signer;
         let facts = Facts {
             acting: &acting,
@@ -303,150 +309,6 @@ impl Service {
             now: self.shared.clock.now(),
         };
         checks::judge(&facts, &self.id, offer)
-    }
-
-    /// Turns offers into jobs; says whether something waits.
-    fn offers(self: &Arc<Self>, offers: &[Envelope], jobs: &mut JoinSet<()>) -> bool {
-        let mut waiting = false;
-        let load = load_average();
-        for offer in offers.iter().take(MAX_OFFERS) {
-            match self.judge(offer, load) {
-                Verdict::Do(job) => waiting |= !self.begin(*job, offer, jobs),
-                Verdict::Refuse(refusal) => self.refuse(refusal, jobs),
-                Verdict::Wait(reason) => {
-                    tracing::debug!(collaboration = %self.id, reason, "offer waits");
-                    waiting = true;
-                }
-                Verdict::Ignore(reason) => tracing::debug!(collaboration = %self.id, reason, "offer passed over"),
-                Verdict::Forged(reason) => {
-                    // Once is enough: a lying hub can repeat itself for ever.
-                    if let Some(mut claim) = self.claim(format!("forged: {reason}")) {
-                        self.raise("node.forged-offer", reason, false, None);
-                        claim.for_good = true;
-                    }
-                }
-            }
-        }
-        waiting
-    }
-
-    fn claim(self: &Arc<Self>, key: String) -> Option<Claim> {
-        let fresh = self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        fresh.then(|| Claim { service: Arc::clone(self), key, for_good: false })
-    }
-
-    fn refuse(self: &Arc<Self>, refusal: RunRefused, jobs: &mut JoinSet<()>) {
-        let Some(claim) = self.claim(format!("{} refuse", refusal.run)) else { return };
-        let service = Arc::clone(self);
-        jobs.spawn(async move {
-            tracing::warn!(collaboration = %service.id, run = %refusal.run, code = %refusal.code, "run refused");
-            if let Err(error) = service.log.submit(&service.shared.tools.signer, refusal, None).await {
-                service.failed(&error.into());
-                tokio::time::sleep(RETRY_AFTER).await;
-                drop(claim);
-                service.again.notify_one();
-            }
-        });
-    }
-
-    /// Begins a job, unless it is under way or its owner has still to answer: then false.
-    fn begin(self: &Arc<Self>, job: Job, offer: &Envelope, jobs: &mut JoinSet<()>) -> bool {
-        if matches!(job.offer.work, Work::Answer {}) && self.shared.tools.settings.policy.ask_first {
-            match self.owner_says(&job) {
-                Some(true) => {}
-                Some(false) => {
-                    let log_size = self.standing().acting.size();
-                    let (run, code) = (job.offer.run.clone(), RefusalCode::Declined);
-                    self.refuse(RunRefused { run, code, clause: None, log_size }, jobs);
-                    return true;
-                }
-                None => return false,
-            }
-        }
-        let Some(mut claim) = self.claim(format!("{} {:?}", job.offer.run, job.offer.work)) else { return true };
-        let (service, offer) = (Arc::clone(self), offer.clone());
-        jobs.spawn(async move {
-            let Ok(_permit) = service.shared.permits.acquire().await else { return };
-            if let Err(error) = service.work(&job, &offer).await {
-                service.failed(&error);
-                claim.for_good = error.is_final();
-                tokio::time::sleep(RETRY_AFTER).await;
-                drop(claim);
-                service.again.notify_one();
-            }
-        });
-        true
-    }
-
-    fn owner_says(&self, job: &Job) -> Option<bool> {
-        let control = &self.shared.control;
-        let reply = control.reply(&self.id, &job.offer.run, &job.offer.plan);
-        if reply.is_none() {
-            let acting = Arc::clone(&self.standing().acting);
-            let run = acting.run(&job.offer.run).ok()?;
-            let question = Question {
-                collaboration: self.id.clone(),
-                run: run.id.clone(),
-                plan: run.plan_digest,
-                proposed_by: run.proposed_by.clone(),
-                purpose: run.plan.purpose,
-                rounds: run.plan.rounds,
-            };
-            if let Err(error) = control.ask(&question) {
-                tracing::error!(%error, "the owner could not be asked");
-            }
-        }
-        reply
-    }
-
-    /// Said here, and nowhere else: an error text can carry what must not leave.
-    fn failed(&self, error: &WorkError) {
-        match error {
-            WorkError::Cancelled | WorkError::Void(_) => tracing::debug!(collaboration = %self.id, %error, "given up"),
-            _ => tracing::warn!(collaboration = %self.id, %error, "work failed"),
-        }
-    }
-
-    /// Whether the offer still holds, asked again just before something leaves: minutes may have passed.
-    fn still(&self, offer: &Envelope) -> Result<(), WorkError> {
-        if self.shared.tools.cancel.is_cancelled() {
-            return Err(WorkError::Cancelled);
-        }
-        // The load is our own by now.
-        match self.judge(offer, None) {
-            Verdict::Do(_) => Ok(()),
-            Verdict::Wait(reason) | Verdict::Ignore(reason) | Verdict::Forged(reason) => Err(WorkError::Void(reason)),
-            Verdict::Refuse(_) => Err(WorkError::Void("it is refused by now")),
-        }
-    }
-
-    async fn work(&self, job: &Job, offer: &Envelope) -> Result<(), WorkError> {
-        self.still(offer)?;
-        let (tools, log) = (&self.shared.tools, &self.log);
-        let acting = Arc::clone(&self.standing().acting);
-        let run = acting.run(&job.offer.run).map_err(|_| WorkError::Void("no such run"))?;
-        let still = || self.still(offer);
-        match job.offer.work {
-            Work::Answer {} => {
-                let refused = work::examine(tools, Arc::clone(&acting), run, job).await?;
-                still()?;
-                let log_size = acting.size();
-                match refused {
-                    None => work::accept(tools, log, run, log_size).await,
-                    Some(code) => {
-                        let body = RunRefused { run: run.id.clone(), code, clause: None, log_size };
-                        log.submit(&tools.signer, body, None).await?;
-                        Ok(())
-                    }
-                }
-            }
-            Work::Train { coalition, round, base } => {
-                work::train(tools, log, Arc::clone(&acting), run, job, (coalition, round, base), still).await
-            }
-            Work::Evaluate { coalition, round, model } => {
-                work::report(tools, log, Arc::clone(&acting), run, job, (coalition, round, model), still).await
-            }
-        }
     }
 
     /// Refuses every run that this node had accepted: the owner stopped it.
@@ -470,10 +332,4 @@ impl Service {
             }
         }
     }
-}
-
-/// The machine's load over one minute, where the system tells it.
-fn load_average() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok()
 }

@@ -64,13 +64,16 @@ fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.0.div_euclid(1_000)).unwrap_or(0)
 }
 
+/// The largest size at which somebody saw what we see, and when it said so, in seconds since 1970.
+pub type Seen = (u64, u64);
+
 /// What the witnesses say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witnesses {
-    /// Largest size at which each party freshly saw what we see.
-    pub parties: BTreeMap<PartyId, u64>,
-    /// Largest size at which a witness outside did.
-    pub outside: Option<u64>,
+    /// What each party freshly saw.
+    pub parties: BTreeMap<PartyId, Seen>,
+    /// What a witness outside did.
+    pub outside: Option<Seen>,
     /// Parties that are needed.
     pub quorum: usize,
 }
@@ -91,40 +94,45 @@ impl Witnesses {
         let mut parties = BTreeMap::new();
         let mut best_outside = None;
         if state.members().contains_key(own) {
-            parties.insert(own.clone(), mirror.verified());
+            parties.insert(own.clone(), (mirror.verified(), seconds(now)));
         }
         for line in lines.iter().take(MAX_WITNESSED) {
             let Some(checkpoint) = mirror.at(line.size).filter(|c| c.size <= mirror.verified()) else { continue };
             let Ok(signature) = line.line.parse::<NoteSignature>() else { continue };
             let fresh = |name: &Origin, key| {
-                signature.cosigned_at_s(&checkpoint, name, key).is_some_and(|time_s| is_fresh(time_s, now, freshness_s))
+                let time_s = signature.cosigned_at_s(&checkpoint, name, key)?;
+                is_fresh(time_s, now, freshness_s).then_some((line.size, time_s.min(seconds(now))))
             };
-            if let Some(name) = node_name(state, line)
-                && fresh(&name, &line.key)
-            {
-                let size = parties.entry(line.party.clone()).or_default();
-                *size = line.size.max(*size);
+            if let Some(said) = node_name(state, line).and_then(|name| fresh(&name, &line.key)) {
+                let seen = parties.entry(line.party.clone()).or_default();
+                *seen = said.max(*seen);
             }
-            if outside.iter().any(|w| fresh(&w.name, &w.key)) {
-                best_outside = best_outside.max(Some(line.size));
-            }
+            best_outside = outside.iter().filter_map(|w| fresh(&w.name, &w.key)).max().max(best_outside);
         }
         // An outside witness may also stand on the hub's own checkpoint.
         if let Some(signed) = mirror.checkpoint() {
             let known: Vec<_> = outside.iter().map(|w| (w.name.clone(), w.key)).collect();
-            if signed.cosignatures(&known).iter().any(|(_, time_s)| is_fresh(*time_s, now, freshness_s)) {
-                best_outside = best_outside.max(Some(mirror.verified()));
-            }
+            let times = signed.cosignatures(&known).into_iter().map(|(_, time_s)| time_s);
+            let newest = times.filter(|&time_s| is_fresh(time_s, now, freshness_s)).max();
+            best_outside = newest.map(|time_s| (mirror.verified(), time_s.min(seconds(now)))).max(best_outside);
         }
         Self { parties, outside: best_outside, quorum: quorum(state.members().len()) }
     }
 
-    /// The largest size that enough witnesses freshly saw alike; none while too few do.
+    /// The largest size that enough witnesses freshly saw alike, and since when not all of them have said so again: what
+    /// they say does not become fresher by being passed on late. None while too few do.
     #[must_use]
-    pub fn acting_size(&self) -> Option<u64> {
-        let mut sizes: Vec<u64> = self.parties.values().copied().filter(|&size| size > 0).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        sizes.get(self.quorum - 1).copied().max(self.outside)
+    pub fn acting(&self) -> Option<Seen> {
+        let descending = |mut values: Vec<u64>| {
+            values.sort_unstable_by(|a, b| b.cmp(a));
+            values.get(self.quorum - 1).copied()
+        };
+        let seen: Vec<Seen> = self.parties.values().copied().filter(|&(size, _)| size > 0).collect();
+        let members = descending(seen.iter().map(|&(size, _)| size).collect()).and_then(|acting| {
+            let times = seen.iter().filter(|&&(size, _)| size >= acting).map(|&(_, time_s)| time_s).collect();
+            Some((acting, descending(times)?))
+        });
+        members.max(self.outside)
     }
 }
 

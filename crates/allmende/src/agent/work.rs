@@ -218,7 +218,29 @@ struct Finished {
     expires_at: allmende_core::time::Timestamp,
 }
 
-/// Trains a round and uploads the update. `still` is asked again before anything leaves.
+/// A finished update, and where it is kept until it counts.
+pub struct Update {
+    opening: UploadOpening,
+    bytes: Bytes,
+    kept: [PathBuf; 2],
+}
+
+impl Update {
+    /// Uploads it. May be called again after any failure.
+    ///
+    /// # Errors
+    /// [`WorkError::Submit`].
+    pub async fn send(self, tools: &Tools, log: &RemoteLog) -> Result<(), WorkError> {
+        upload(log, &tools.signer, &self.opening, &self.bytes, &tools.cancel).await?;
+        for path in &self.kept {
+            // A left-over is found to be done when it is met again.
+            let _ = tokio::fs::remove_file(path).await;
+        }
+        Ok(())
+    }
+}
+
+/// Trains a round, or finds the update that an earlier process finished. Nothing of it leaves here.
 ///
 /// # Errors
 /// [`WorkError`].
@@ -229,14 +251,13 @@ pub async fn train(
     run: &Run,
     job: &Job,
     (coalition, round, base): (Coalition, u32, Digest),
-    still: impl Fn() -> Result<(), WorkError>,
-) -> Result<(), WorkError> {
+) -> Result<Update, WorkError> {
     let id = log.name().collaboration().ok_or(WorkError::Void("no collaboration"))?;
     let folder = tools.desk.dir.join("work").join(id.as_str()).join(run.id.as_str());
     let stem = format!("{:04x}-{round}-{}", coalition.0, base.short());
     let (model_path, note_path) = (folder.join(format!("{stem}.safetensors")), folder.join(format!("{stem}.json")));
     let now = log.client().clock().now();
-    let (opening, update) = match kept(&model_path, &note_path, job, now) {
+    let (opening, bytes) = match kept(&model_path, &note_path, job, now) {
         Some(kept) => kept,
         None => {
             let base_bytes = tools.desk.model(log, run, base).await?;
@@ -262,13 +283,7 @@ pub async fn train(
             (opening, made.update)
         }
     };
-    still()?;
-    upload(log, &tools.signer, &opening, &update, &tools.cancel).await?;
-    for path in [&note_path, &model_path] {
-        // A left-over is found to be done when it is met again.
-        let _ = tokio::fs::remove_file(path).await;
-    }
-    Ok(())
+    Ok(Update { opening, bytes, kept: [note_path, model_path] })
 }
 
 /// An update that an earlier process finished for the same piece of work. Its offer is kept while it holds, so that a
@@ -326,20 +341,19 @@ fn dataset_of(tools: &Tools, state: &State, plan: &Plan, slot: u32) -> Result<Ar
     tools.desk.dataset(&tools.settings, state, asset).ok_or(WorkError::Void("the dataset is not here"))
 }
 
-/// Evaluates a model on the held-out rows and reports the counts; the confusion matrix for the whole coalition only, its
-/// small cells merged.
+/// Evaluates a model on the held-out rows: the counts, and for the whole coalition only the confusion matrix, its small
+/// cells merged.
 ///
 /// # Errors
 /// [`WorkError`].
-pub async fn report(
+pub async fn count(
     tools: &Tools,
     log: &RemoteLog,
     state: Arc<State>,
     run: &Run,
     job: &Job,
     (coalition, round, model): (Coalition, u32, Digest),
-    still: impl Fn() -> Result<(), WorkError>,
-) -> Result<(), WorkError> {
+) -> Result<EvaluationReported, WorkError> {
     let bytes = tools.desk.model(log, run, model).await?;
     let (shared, plan, slot, whole) = (tools.clone(), run.plan.clone(), job.slot, coalition == run.whole());
     let (correct, total, confusion) = blocking(move || {
@@ -353,10 +367,20 @@ pub async fn report(
     if tools.cancel.is_cancelled() {
         return Err(WorkError::Cancelled);
     }
-    still()?;
-    let body =
-        EvaluationReported { run: run.id.clone(), coalition, round, slot: job.slot, model, correct, total, confusion };
-    log.submit(&tools.signer, body, Some(run.plan.agreement)).await?;
+    Ok(EvaluationReported { run: run.id.clone(), coalition, round, slot: job.slot, model, correct, total, confusion })
+}
+
+/// Reports counts.
+///
+/// # Errors
+/// [`WorkError::Submit`].
+pub async fn report(
+    tools: &Tools,
+    log: &RemoteLog,
+    counts: EvaluationReported,
+    agreement: Digest,
+) -> Result<(), WorkError> {
+    log.submit(&tools.signer, counts, Some(agreement)).await?;
     Ok(())
 }
 

@@ -257,7 +257,9 @@ pub fn member(out: &mut impl Write, path: &str, size_bytes: u64) -> io::Result<(
 }
 
 fn split(path: &str) -> Option<(&str, &str)> {
-    path.match_indices('/').map(|(at, _)| (&path[..at], &path[at + 1..])).find(|(a, b)| a.len() <= 155 && b.len() <= 100)
+    path.match_indices('/')
+        .map(|(at, _)| (&path[..at], &path[at + 1..]))
+        .find(|(a, b)| a.len() <= 155 && b.len() <= 100)
 }
 
 /// Fills up the last block of a member of `size_bytes`.

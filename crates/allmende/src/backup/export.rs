@@ -10,7 +10,7 @@ use allmende_core::statement::HUB;
 
 use super::EXPORT;
 use crate::app::{App, StartError};
-use crate::ledger::{AppendError, Log, LedgerError, hold, store};
+use crate::ledger::{AppendError, LedgerError, Log, hold, store};
 use crate::transaction;
 use crate::verify::{self, DirSource, ExportError, Exporter};
 
@@ -105,8 +105,7 @@ async fn one(app: &App, log: &Arc<Log>, exporters: &mut HashMap<String, Exporter
             })
             .await??;
         }
-        exporter =
-            tokio::task::spawn_blocking(move || exporter.finish(&checkpoint).map(|()| exporter)).await??;
+        exporter = tokio::task::spawn_blocking(move || exporter.finish(&checkpoint).map(|()| exporter)).await??;
     }
     exporters.insert(log.name().to_owned(), exporter);
     Ok(())
@@ -135,7 +134,9 @@ pub async fn look(app: &App) -> Result<(), StartError> {
             return Err(StartError::LostDatabase { dir: folder });
         }
         tracing::error!(
-            log = name, exported, here,
+            log = name,
+            exported,
+            here,
             "the database lost entries that were exported: bring them back with 'allmende ledger rebuild --from'"
         );
         let now = app.clock.now();
@@ -154,6 +155,7 @@ pub async fn look(app: &App) -> Result<(), StartError> {
 fn signed_size(app: &App, dir: &Path, name: &str) -> Option<u64> {
     let signed = verify::checkpoint(&DirSource::new(dir)).ok()?;
     let origin = app.logs.origin(name)?;
-    let ours = signed.checkpoint.origin == origin && signed.verify_log_signature(&origin, &app.hub_key.public()).is_ok();
+    let ours =
+        signed.checkpoint.origin == origin && signed.verify_log_signature(&origin, &app.hub_key.public()).is_ok();
     ours.then_some(signed.checkpoint.size)
 }

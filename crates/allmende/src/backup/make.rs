@@ -98,7 +98,11 @@ pub async fn backup(
     let mut out = Counted { out: sealer, done: 0, total, progress };
     write(parts, &manifest, &heads, &mut out, &failed).await?;
     end(&mut out).map_err(&failed)?;
-    let staged = out.out.finish().and_then(|out| out.into_inner().map_err(|e| e.into_error())).map_err(&failed)?;
+    let staged = out
+        .out
+        .finish()
+        .and_then(|out| out.into_inner().map_err(std::io::IntoInnerError::into_error))
+        .map_err(&failed)?;
     staged.as_file().sync_all().map_err(&failed)?;
     let kept = staged.persist_noclobber(archive).map_err(|e| failed(e.error))?;
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(&failed)?;
@@ -152,7 +156,11 @@ async fn read_through(
             bytes += entry.leaf.len() as u64;
         }
     }
-    if frontier.root().0 == head.root { Ok(bytes) } else { Err(wrong(head.size, "another root than was signed".into())) }
+    if frontier.root().0 == head.root {
+        Ok(bytes)
+    } else {
+        Err(wrong(head.size, "another root than was signed".into()))
+    }
 }
 
 async fn write(

@@ -118,10 +118,7 @@ pub async fn restore(
     })
 }
 
-fn manifest(
-    members: &mut Archive,
-    failed: &impl Fn(std::io::Error) -> BackupError,
-) -> Result<Manifest, BackupError> {
+fn manifest(members: &mut Archive, failed: &impl Fn(std::io::Error) -> BackupError) -> Result<Manifest, BackupError> {
     let lacks = || BackupError::Lacks { what: format!("its list of contents, {MANIFEST}") };
     let (path, size) = members.next_member().map_err(failed)?.ok_or_else(lacks)?;
     if path != MANIFEST || size > MAX_MANIFEST_BYTES {

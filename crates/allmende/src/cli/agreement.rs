@@ -71,7 +71,11 @@ impl Agreement {
 /// When the file cannot be read or breaks a rule of terms.
 pub fn read(path: &Path) -> Result<Terms, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
-    Terms::from_toml(&text).map_err(|e| Failure::file(path, e).code("agreement.invalid").next("correct the draft; 'allmende agreement draft' shows the form"))
+    Terms::from_toml(&text).map_err(|e| {
+        Failure::file(path, e)
+            .code("agreement.invalid")
+            .next("correct the draft; 'allmende agreement draft' shows the form")
+    })
 }
 
 fn findings_table(findings: &[Finding]) -> String {
@@ -107,7 +111,9 @@ impl Lint {
         if linted.may_propose {
             return Ok(());
         }
-        Err(Failure::new(Exit::Refused, "the draft contradicts itself and cannot be proposed").code("agreement.invalid").next("correct the errors above"))
+        Err(Failure::new(Exit::Refused, "the draft contradicts itself and cannot be proposed")
+            .code("agreement.invalid")
+            .next("correct the errors above"))
     }
 }
 
@@ -238,7 +244,9 @@ impl List {
 
 /// Show terms as a contract that a lawyer can read: generated from the typed clauses, in English or Chinese.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende agreement show current --lang zh\n  allmende agreement show terms.toml")]
+#[command(
+    after_long_help = "Example:\n  allmende agreement show current --lang zh\n  allmende agreement show terms.toml"
+)]
 pub struct Show {
     /// 'current', 'offered', the first digits of a digest, or a draft's file
     #[arg(default_value = "current")]
@@ -321,7 +329,9 @@ impl Explain {
         let joint = self.asset.owner().as_str() == member.collaboration.as_str();
         let registered = state.assets().get(&self.asset).map(|a| a.registered.class);
         let class = self.class.or(registered).or(joint.then_some(DataClass::Model)).ok_or_else(|| {
-            Failure::usage(format!("{} is not registered", self.asset)).code("asset.unknown").next("say what it would hold with --class")
+            Failure::usage(format!("{} is not registered", self.asset))
+                .code("asset.unknown")
+                .next("say what it would hold with --class")
         })?;
         let now = context.now();
         let current: Vec<&Terms> = state.terms_in_force(now).map(|(_, terms)| terms).collect();

@@ -20,7 +20,9 @@ const DAY_MS: i64 = 86_400_000;
 /// Parties, keys, the hub's key and the log's origin are filled in from your verified copy of the log. The text parses and
 /// passes 'agreement lint' as it stands; edit it, then propose it.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende agreement draft --title 'Handwriting, first model' \\\n    --asset north/digits,east/digits,west/digits --reference north/reference --out terms.toml")]
+#[command(
+    after_long_help = "Example:\n  allmende agreement draft --title 'Handwriting, first model' \\\n    --asset north/digits,east/digits,west/digits --reference north/reference --out terms.toml"
+)]
 pub struct Draft {
     /// What the agreement is called [default: the charter's title]
     #[arg(long)]
@@ -92,7 +94,8 @@ impl Draft {
         let mut parties = Vec::new();
         for id in state.members().keys() {
             let key = state.parties().get(id).and_then(|p| p.governance).ok_or_else(|| {
-                Failure::usage(format!("{id} has no governance key now")).next("it must rotate its key before it can sign")
+                Failure::usage(format!("{id} has no governance key now"))
+                    .next("it must rotate its key before it can sign")
             })?;
             let registered = state.assets().values().filter(|a| a.revoked_at.is_none()).map(|a| &a.registered);
             let registered = registered.filter(|r| r.class == DataClass::Record).map(|r| r.asset.clone());
@@ -107,7 +110,8 @@ impl Draft {
         if let Some(stranger) =
             self.assets.iter().chain(&self.reference).find(|a| !state.members().contains_key(&a.owner()))
         {
-            return Err(Failure::usage(format!("{stranger}: {} is no member", stranger.owner())).next("see 'allmende collaboration show'"));
+            return Err(Failure::usage(format!("{stranger}: {} is no member", stranger.owner()))
+                .next("see 'allmende collaboration show'"));
         }
         let count = u32::try_from(parties.len()).unwrap_or(u32::MAX);
         Ok(DraftInputs {

@@ -137,13 +137,23 @@ impl Add {
             bytes: open.as_ref().map(|b| OpenBytes { digest: Digest::of(b), size_bytes: b.len() as u64 }),
         };
         let left = if open.is_some() { rows.rows() } else { 0 };
-        context.out.note(fields([
-            ("asset", asset.to_string()),
-            ("rows", format!("{} to train, {} held out", registered.train_rows, registered.held_out_rows)),
-            ("features", features.to_string()),
-            ("classes", self.classes.to_string()),
-            ("leaves this machine", if open.is_some() { "ALL rows: it is shared openly".to_owned() } else { "no row; schema digest, counts, commitment".to_owned() }),
-        ]).trim_end());
+        context.out.note(
+            fields([
+                ("asset", asset.to_string()),
+                ("rows", format!("{} to train, {} held out", registered.train_rows, registered.held_out_rows)),
+                ("features", features.to_string()),
+                ("classes", self.classes.to_string()),
+                (
+                    "leaves this machine",
+                    if open.is_some() {
+                        "ALL rows: it is shared openly".to_owned()
+                    } else {
+                        "no row; schema digest, counts, commitment".to_owned()
+                    },
+                ),
+            ])
+            .trim_end(),
+        );
         if !self.yes && !context.out.confirm("Register it?")? {
             return Err(Failure::new(Exit::Failure, "nothing was signed"));
         }
@@ -191,7 +201,8 @@ impl Add {
 
     fn read(&self, path: &Path) -> Result<Rows, Failure> {
         let file = std::fs::File::open(path).map_err(|e| Failure::file(path, e))?;
-        Rows::read(file, self.classes).map_err(|e| Failure::file(path, e).code("data.invalid").next("correct the file; nothing was registered"))
+        Rows::read(file, self.classes)
+            .map_err(|e| Failure::file(path, e).code("data.invalid").next("correct the file; nothing was registered"))
     }
 }
 
@@ -286,7 +297,11 @@ pub struct Revoke {
 impl Revoke {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut member = Member::open(context).await?;
-        if !self.yes && !context.out.confirm(&format!("Take {} back? It cannot be offered under this name again.", self.asset))? {
+        if !self.yes
+            && !context
+                .out
+                .confirm(&format!("Take {} back? It cannot be offered under this name again.", self.asset))?
+        {
             return Err(Failure::new(Exit::Failure, "nothing was signed"));
         }
         member.sign(AssetRevoked { asset: self.asset.clone() }, None).await?;

@@ -24,7 +24,9 @@ impl From<BackupError> for Failure {
             BackupError::NoKey { .. } => {
                 (Exit::Usage, "backup.no-key", "put the hub's key there first: the file hub.key, with mode 600")
             }
-            BackupError::OtherKey { .. } => (Exit::Usage, "backup.other-key", "use the key of the hub that made the logs"),
+            BackupError::OtherKey { .. } => {
+                (Exit::Usage, "backup.other-key", "use the key of the hub that made the logs")
+            }
             BackupError::OtherHub { .. } => (Exit::Usage, "backup.other-hub", "give the hub's name with --name"),
             BackupError::NotEmpty { .. } => {
                 (Exit::Usage, "backup.not-empty", "choose another --data-dir and --database-url")
@@ -104,7 +106,7 @@ impl Backup {
 /// was heard; 'ledger rebuild --from' brings such entries back.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Example:\n  install -m 600 hub.key /srv/allmende/hub.key\n  allmende restore hub-2027-01-31.allmende --data-dir /srv/allmende --name hub.example"
+    after_long_help = "Example:\n  allmende restore hub-2027-01-31.allmende --data-dir /srv/allmende --name hub.example\nPut the hub's key, which no backup holds, there first:\n  install -m 600 hub.key /srv/allmende/hub.key"
 )]
 pub struct Restore {
     /// The backup

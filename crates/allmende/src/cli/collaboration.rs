@@ -17,6 +17,7 @@ use crate::view;
 
 /// Found, join and look at collaborations.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Collaboration {
     /// Found a collaboration: propose its charter and be its first member
     Propose(Propose),
@@ -70,7 +71,9 @@ enum DeadlockWord {
 /// The charter says what the members want to reach, who may join, and how they decide. Everybody joins under its digest,
 /// so it cannot change unnoticed. Give it with flags, or whole with --charter.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende collaboration propose handwriting --title 'Handwriting' \\\n    --goal 'One model that reads all ten digits' --invite east,west --mode peer --quorum 3")]
+#[command(
+    after_long_help = "Example:\n  allmende collaboration propose handwriting --title 'Handwriting' \\\n    --goal 'One model that reads all ten digits' --invite east,west --mode peer --quorum 3"
+)]
 pub struct Propose {
     /// Its name, unique on the hub
     name: CollaborationId,
@@ -122,7 +125,9 @@ impl Propose {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let home = context.home()?;
         let charter = self.charter(home.party())?;
-        charter.validate().map_err(|e| Failure::usage(e.to_string()).next("correct the charter and propose it again"))?;
+        charter
+            .validate()
+            .map_err(|e| Failure::usage(e.to_string()).next("correct the charter and propose it again"))?;
         describe(&context.out, &charter);
         if !self.yes && !context.out.confirm(&format!("Found '{}' with this charter?", self.name))? {
             return Err(Failure::new(super::failure::Exit::Failure, "nothing was signed"));
@@ -195,12 +200,15 @@ fn describe(out: &Output, charter: &Charter) {
             format!("{} weighted classes, more than {threshold_percent} %", classes.len())
         }
     };
-    out.note(fields([
-        ("members", invited.join(", ")),
-        ("mode", mode),
-        ("quorum", charter.quorum.to_string()),
-        ("charter", charter.digest().to_string()),
-    ]).trim_end());
+    out.note(
+        fields([
+            ("members", invited.join(", ")),
+            ("mode", mode),
+            ("quorum", charter.quorum.to_string()),
+            ("charter", charter.digest().to_string()),
+        ])
+        .trim_end(),
+    );
 }
 
 /// Join a collaboration that invites you, under the charter you are shown.

@@ -1,6 +1,7 @@
 //! What a command has at hand: the flags that hold everywhere, the terminal, the organization's folder.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use allmende_core::signature::SecretKey;
 use allmende_core::statement::KeyClass;
@@ -11,6 +12,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::passphrase::Source;
 use crate::client::home::Home;
+use crate::client::home::sealed::Passphrase;
 use crate::clock::Clock;
 
 /// At hand in every command.
@@ -21,13 +23,15 @@ pub struct Context {
     /// The terminal.
     pub out: Output,
     clock: Clock,
+    /// The last passphrase that opened a key: the keys of a folder usually share one, and nobody types it three times.
+    opened: Mutex<Option<Passphrase>>,
 }
 
 impl Context {
     /// With these flags and this terminal.
     #[must_use]
     pub fn new(global: Global, out: Output) -> Self {
-        Self { global, out, clock: Clock::system() }
+        Self { global, out, clock: Clock::system(), opened: Mutex::new(None) }
     }
 
     /// The time.
@@ -72,6 +76,17 @@ impl Context {
     /// # Errors
     /// When the key is not here or the passphrase is wrong.
     pub fn key(&self, home: &Home, class: KeyClass) -> Result<SecretKey, Failure> {
-        home.key(class, || self.passphrase().existing(&self.out, class))
+        let opened = || self.opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = opened().clone();
+        if let Some(passphrase) = before
+            && let Ok(key) = home.key::<Failure>(class, || Ok(passphrase))
+        {
+            return Ok(key);
+        }
+        home.key(class, || {
+            let passphrase = self.passphrase().existing(&self.out, class)?;
+            *opened() = Some(passphrase.clone());
+            Ok(passphrase)
+        })
     }
 }

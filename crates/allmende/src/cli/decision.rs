@@ -53,11 +53,8 @@ fn views(member: &Member<'_>) -> Vec<DecisionView> {
 pub fn table(decisions: &[DecisionView]) -> String {
     let mut table = Table::new(&["decision", "about", "status", "votes", "until"]);
     for d in decisions {
-        let votes: Vec<_> = d
-            .votes
-            .iter()
-            .map(|v| format!("{} {}", v.party, v.vote.as_deref().unwrap_or("–")))
-            .collect();
+        let votes: Vec<_> =
+            d.votes.iter().map(|v| format!("{} {}", v.party, v.vote.as_deref().unwrap_or("–"))).collect();
         table.row([&d.id, &d.subject, &d.status, &votes.join(", "), d.until.as_ref().unwrap_or(&"–".to_owned())]);
     }
     table.render_or("no decisions yet")

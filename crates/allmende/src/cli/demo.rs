@@ -9,16 +9,16 @@ use indicatif::ProgressBar;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
-use crate::demo::{Case, Failed, Narrator, Options, play};
+use crate::demo::{Case, Failed, Narrator, Options, cheat, play};
 
 /// Play one whole collaboration on this machine: three organizations, one hub, real keys, real data.
 ///
 /// Every step is a command that you could have typed yourself, and is shown as such.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende demo --keep\n  allmende demo clinic")]
+#[command(after_long_help = "Example:\n  allmende demo --keep\n  allmende demo clinic\n  allmende demo cheat")]
 pub struct Demo {
-    /// What is played [default: digits]
-    #[arg(value_parser = ["digits", "clinic"])]
+    /// What is played: 'cheat' is the digits with a dishonest operator and a dishonest member [default: digits]
+    #[arg(value_parser = ["digits", "clinic", "cheat"])]
     case: Option<String>,
     /// The same seed gives the same model and amounts on the same build
     #[arg(long, default_value_t = 1)]
@@ -41,6 +41,16 @@ impl Demo {
         let program = std::env::current_exe().map_err(Failure::internal)?;
         let options = Options { case, seed: self.seed, keep: self.keep, dir: self.dir, program };
         let teller = Teller { out: context.out, bar: Mutex::new(None) };
+        if self.case.as_deref() == Some("cheat") {
+            let report = cheat::play(&options, &teller).await?;
+            teller.clear();
+            context.out.result(&report, || report.tables())?;
+            let missed: Vec<&str> = report.attempts.iter().filter(|a| !a.caught).map(|a| a.name).collect();
+            if report.all_caught() {
+                return Ok(());
+            }
+            return Err(Failure::new(Exit::Failure, format!("not caught: {}", missed.join(", "))).code("demo.missed"));
+        }
         let report = play(&options, &teller).await?;
         teller.clear();
         context.out.result(&report, || report.tables())
@@ -49,7 +59,9 @@ impl Demo {
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        Self::new(Exit::Failure, failed.to_string()).code("demo").next("run it again with --dir DIR and look at the logs in there")
+        Self::new(Exit::Failure, failed.to_string())
+            .code("demo")
+            .next("run it again with --dir DIR and look at the logs in there")
     }
 }
 

@@ -154,7 +154,9 @@ impl From<HomeError> for Failure {
             HomeError::NotJoined { .. } => {
                 failure.code("home.not-joined").next("join with 'allmende join URL --hub-key ed25519:…'")
             }
-            HomeError::NoKey { .. } => failure.code("key.missing").next("bring the key's file back, or give --key-file"),
+            HomeError::NoKey { .. } => {
+                failure.code("key.missing").next("bring the key's file back, or give --key-file")
+            }
             HomeError::Sealed { source, .. } => failure.code("key.sealed").next(match source {
                 SealedError::WrongPassphrase => "try the passphrase again; nobody can recover a lost one",
                 SealedError::NeedsPassphrase => "give --passphrase-file, or set ALLMENDE_PASSPHRASE",
@@ -238,7 +240,9 @@ impl From<MirrorError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::InUse { .. } => Self::internal(error).code("mirror.in-use").next("wait for the other command to end"),
+            StoreError::InUse { .. } => {
+                Self::internal(error).code("mirror.in-use").next("wait for the other command to end")
+            }
             StoreError::Io { .. } => Self::internal(error).code("mirror.folder"),
             _ => Self::new(Exit::Wrong, error.to_string())
                 .code("mirror.altered")

@@ -55,7 +55,9 @@ impl Init {
             return Err(crate::client::home::HomeError::Exists { path: dir.join("party.toml") }.into());
         }
         let protection = if self.no_passphrase {
-            out.warn("the keys are not encrypted: anybody who reads these files can sign for you. Use this for tests only");
+            out.warn(
+                "the keys are not encrypted: anybody who reads these files can sign for you. Use this for tests only",
+            );
             Protection::None
         } else {
             Protection::Passphrase(context.passphrase().new_one(out)?, Effort::default())

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use allmende_core::digest::Digest;
 use allmende_core::id::{Origin, PartyId};
-use allmende_core::ledger::envelope::Envelope;
+use allmende_core::party::Party;
 use allmende_core::signature::{PublicKey, SecretKey};
-use allmende_core::statement::{Body, Header, KeyClass, KeyDelegated, PartyRegistered, Signer as By, Statement};
+use allmende_core::statement::{Body, KeyClass, KeyDelegated, PartyRegistered};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,14 +17,16 @@ use super::table::fields;
 use crate::client::home::{Home, HubPin};
 use crate::client::http::{HubClient, Signer};
 use crate::client::routes::LogName;
-use crate::client::submit::origin_of;
+use crate::client::submit::RemoteLog;
 
 /// Join a hub: pin its keys, register the organization, lend the node its key.
 ///
 /// The hub's key, and its TLS pin where there is one, come from its operator by another way than this network: whoever
 /// could change both could pass for the hub. The command can be repeated; what is done already stays.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende join https://hub.example:8440 --hub-key ed25519:3b6a… --tls-pin sha256:9f86…")]
+#[command(
+    after_long_help = "Example:\n  allmende join https://hub.example:8440 --hub-key ed25519:3b6a… --tls-pin sha256:9f86…"
+)]
 pub struct Join {
     /// Where the hub answers; not needed if 'init' named it
     url: Option<String>,
@@ -58,9 +60,12 @@ impl Join {
         if let Ok(pinned) = home.hub()
             && pinned.key != self.hub_key
         {
-            return Err(Failure::new(Exit::Unreachable, format!("{} has joined a hub with the key {}", home.party(), pinned.key))
-                .code("hub.other")
-                .next("use another --home for another hub"));
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("{} has joined a hub with the key {}", home.party(), pinned.key),
+            )
+            .code("hub.other")
+            .next("use another --home for another hub"));
         }
         // The name is filled in once the hub has shown that it holds the key.
         let unknown: Origin = "unknown".parse().map_err(Failure::internal)?;
@@ -69,27 +74,14 @@ impl Join {
         pin.name = client.hub().await?.name.to_string().parse().map_err(Failure::internal)?;
         home.pin_hub(pin.clone())?;
 
-        let me = home.party().clone();
-        let registered = self.register(context, &home, &client).await?;
-        // From here on the governance key can sign in, and what the hub knows of the party can be asked.
-        let governance = Arc::new(context.key(&home, KeyClass::Governance)?);
-        let signer = Signer { party: me.clone(), class: KeyClass::Governance, key: Arc::clone(&governance) };
-        let client = member::plain_client(context, &pin)?.signed_in_as(signer);
-        let view = client.party(&me).await?;
-        if home.key_file(KeyClass::Root).is_ok_and(|file| file.public != view.root) {
-            return Err(taken(&me));
-        }
-        let node = home.key_file(KeyClass::Node)?.public;
-        let known = view.nodes.contains_key(&node);
-        if !known {
-            let body = KeyDelegated { key: node, node: home.settings().node.clone() };
-            submit(context, &home, &client, KeyClass::Governance, &governance, &view.history, body.into()).await?;
-        }
+        let registry = registry(context, &home, client)?;
+        registry.catch_up().await?;
+        let registered = register(context, &home, &registry).await?;
+        let delegated = delegate(context, &home, &registry).await?;
         // The proof that all of it works: a sign-in with the node's key.
         member::names(&member::reading_client(context, &home)?).await?;
 
-        let joined =
-            Joined { party: home.party().to_string(), hub: pin, registered, node_key_delegated: !known };
+        let joined = Joined { party: home.party().to_string(), hub: pin, registered, node_key_delegated: delegated };
         context.out.result(&joined, || {
             let mut text = fields([
                 ("party", joined.party.clone()),
@@ -106,67 +98,76 @@ impl Join {
     }
 }
 
-impl Join {
-    /// Registers the party, unless it is. Says whether it had to.
-    async fn register(&self, context: &Context, home: &Home, hub: &HubClient) -> Result<bool, Failure> {
-        let Ok(root) = home.key_file(KeyClass::Root) else {
-            context.out.note("The root key is not here: the party is taken to be registered already.");
-            return Ok(false);
-        };
-        let key = context.key(home, KeyClass::Root)?;
-        let body = PartyRegistered {
-            party: home.party().clone(),
-            root: root.public,
-            governance: home.key_file(KeyClass::Governance)?.public,
-            recovery: home.key_file(KeyClass::Recovery).ok().map(|file| Digest::of(file.public.as_bytes())),
-        };
-        match submit(context, home, hub, KeyClass::Root, &key, &[], body.into()).await {
-            Ok(()) => Ok(true),
-            // Whether it is ours shows when the governance key signs in.
-            Err(failure) if matches!(failure.code.as_deref(), Some("party.exists" | "statement.sequence")) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
+/// The hub's log of parties and keys, over the member's verified copy.
+///
+/// # Errors
+/// When the copy was altered.
+pub fn registry(context: &Context, home: &Home, client: HubClient) -> Result<RemoteLog, Failure> {
+    Ok(RemoteLog::new(Arc::new(client), member::mirror(context, home, &LogName::Hub)?))
 }
 
-fn taken(party: &PartyId) -> Failure {
-    Failure::new(Exit::Refused, format!("'{party}' is taken on this hub, with another root key"))
-        .code("party.exists")
-        .next("make another folder with another name: allmende init --party NAME --home DIR")
+/// The party's keys as the registry has them now.
+///
+/// # Errors
+/// When the party is not registered.
+pub fn registered(registry: &RemoteLog, party: &PartyId) -> Result<Party, Failure> {
+    registry.mirror().state().parties().get(party).cloned().ok_or_else(|| {
+        Failure::usage(format!("{party} is not registered on this hub"))
+            .code("party.unknown")
+            .next("register with 'allmende join'")
+    })
 }
 
-/// Signs a statement about the party's own keys and sends it to the hub's log of parties and keys. `history` is what
-/// stands there of the party already.
+/// Signs a statement about the party's own keys and brings it to its place in the hub's log.
 ///
 /// # Errors
 /// When the hub refuses it or cannot be reached.
 pub async fn submit(
-    context: &Context,
     home: &Home,
-    hub: &HubClient,
+    registry: &RemoteLog,
     class: KeyClass,
-    key: &SecretKey,
-    history: &[Envelope],
-    body: Body,
+    key: SecretKey,
+    body: impl Into<Body>,
 ) -> Result<(), Failure> {
-    let opened = history.iter().map(Statement::open).collect::<Result<Vec<_>, _>>().map_err(Failure::internal)?;
-    // A wrong history can only lead to a statement that the log refuses.
-    let last = opened.iter().rfind(|statement| statement.key == key.public());
-    let registers = matches!(body, Body::PartyRegistered(_));
-    let header = Header {
-        origin: origin_of(&home.hub()?.name, &LogName::Hub)?,
-        collaboration: None,
-        agreement: None,
-        by: By { party: home.party().clone(), class },
-        seq: last.map_or(0, |last| last.statement.header.seq + 1),
-        previous: last.map(|last| last.digest),
-        claimed_at: context.now(),
-    };
-    let envelope = Statement { header, body }.seal(key).map_err(Failure::internal)?;
-    if registers {
-        hub.register_party(envelope).await?;
-    } else {
-        hub.submit_key(envelope).await?;
-    }
+    let signer = Signer { party: home.party().clone(), class, key: Arc::new(key) };
+    registry.submit(&signer, body, None).await?;
+    registry.catch_up().await?;
     Ok(())
+}
+
+/// Registers the party, unless it is. Says whether it had to.
+async fn register(context: &Context, home: &Home, log: &RemoteLog) -> Result<bool, Failure> {
+    if let Ok(party) = registered(log, home.party()) {
+        // Without the root key on this machine the governance key must do: it has to be the party's.
+        let ours = match home.key_file(KeyClass::Root) {
+            Ok(file) => file.public == party.root,
+            Err(_) => home.key_file(KeyClass::Governance).is_ok_and(|file| Some(file.public) == party.governance),
+        };
+        return if ours { Ok(false) } else { Err(taken(home.party())) };
+    }
+    let body = PartyRegistered {
+        party: home.party().clone(),
+        root: home.key_file(KeyClass::Root)?.public,
+        governance: home.key_file(KeyClass::Governance)?.public,
+        recovery: home.key_file(KeyClass::Recovery).ok().map(|file| Digest::of(file.public.as_bytes())),
+    };
+    submit(home, log, KeyClass::Root, context.key(home, KeyClass::Root)?, body).await?;
+    Ok(true)
+}
+
+/// Lends the node on this machine its key, unless it has it. Says whether it had to.
+async fn delegate(context: &Context, home: &Home, log: &RemoteLog) -> Result<bool, Failure> {
+    let key = home.key_file(KeyClass::Node)?.public;
+    if registered(log, home.party())?.nodes.contains_key(&key) {
+        return Ok(false);
+    }
+    let body = KeyDelegated { key, node: home.settings().node.clone() };
+    submit(home, log, KeyClass::Governance, context.key(home, KeyClass::Governance)?, body).await?;
+    Ok(true)
+}
+
+fn taken(party: &PartyId) -> Failure {
+    Failure::new(Exit::Refused, format!("'{party}' is taken on this hub, with other keys"))
+        .code("party.exists")
+        .next("make another folder with another name: allmende init --party NAME --home DIR")
 }

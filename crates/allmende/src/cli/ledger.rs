@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::member::Member;
+use super::member::{Member, copy_on_disk};
 use super::table::{Table, fields};
 use crate::client::routes::LogName;
-use crate::verify::{self, DirBlobs, DirSource, Existing, Finding, HttpSource, Options, Report, Source, UnprovenReceipt};
+use crate::verify::{
+    self, DirBlobs, DirSource, Existing, Finding, HttpSource, Options, Report, Source, UnprovenReceipt,
+};
 use crate::view::{self, EntryView};
 
 /// Entries shown unless asked otherwise.
@@ -68,7 +70,9 @@ fn unproven(error: &UnprovenReceipt) -> Failure {
 /// runs by the agreement in force, contributions and payouts; with --blobs also every aggregation. The hub's key is the one
 /// pinned when joining, or --hub-key; without either the log is only compared with itself. A file is taken as a receipt.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende ledger verify ~/.allmende/mirror/handwriting\n  allmende ledger verify https://hub.example:8440/v1/hub/log\n  allmende ledger verify entry-17.receipt --origin hub.example/handwriting")]
+#[command(
+    after_long_help = "Example:\n  allmende ledger verify ~/.allmende/mirror/handwriting\n  allmende ledger verify https://hub.example:8440/v1/hub/log\n  allmende ledger verify entry-17.receipt --origin hub.example/handwriting"
+)]
 pub struct Verify {
     /// A folder in the tlog-tiles layout, the URL of one, or a receipt [default: your copy of the collaboration's log]
     target: Option<String>,
@@ -93,10 +97,13 @@ impl Verify {
         let hub_key = self.hub_key.or_else(|| pinned.map(|hub| hub.key));
         let target = match &self.target {
             Some(target) => target.clone(),
-            None => {
-                let member = Member::open(context).await?;
-                member.home.mirror_dir().join(member.collaboration.as_str()).display().to_string()
-            }
+            None => match home.as_ref().and_then(|home| copy_on_disk(context, home)) {
+                Some(copy) => copy.display().to_string(),
+                None => {
+                    let member = Member::open(context).await?;
+                    member.home.mirror_dir().join(member.collaboration.as_str()).display().to_string()
+                }
+            },
         };
         if Path::new(&target).is_file() {
             return self.receipt(context, Path::new(&target), hub_key);
@@ -138,7 +145,9 @@ impl Verify {
             };
             bar.finish_and_clear();
             report.map_err(|finding| match finding {
-                Finding::Unreadable { source: verify::SourceError::Fetch(why), .. } => Failure::new(Exit::Unreachable, why),
+                Finding::Unreadable { source: verify::SourceError::Fetch(why), .. } => {
+                    Failure::new(Exit::Unreachable, why)
+                }
                 finding => found(&finding),
             })
         });
@@ -148,17 +157,21 @@ impl Verify {
 
     fn receipt(&self, context: &Context, path: &Path, hub_key: Option<PublicKey>) -> Result<(), Failure> {
         let text = std::fs::read_to_string(path).map_err(|e| Failure::file(path, e))?;
-        let key = hub_key.ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
+        let key = hub_key
+            .ok_or_else(|| Failure::usage("a receipt is checked against the hub's key").next("give --hub-key"))?;
         let home = context.home().ok();
         let chosen = context.global.collaboration.as_ref();
-        let usual = || Some(format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok()?);
+        let usual = || format!("{}/{}", home.as_ref()?.hub().ok()?.name, chosen?).parse().ok();
         let origin = self.origin.clone().or_else(usual).ok_or_else(|| {
             Failure::usage("of which log?").next("give --origin as it stands in the terms, or --collaboration")
         })?;
         let proven = verify::read_receipt(&text, &origin, &key, &[]).map_err(|e| unproven(&e))?;
         let value = serde_json::json!({ "proven": true, "origin": origin, "entry": proven.entry });
         context.out.result(&value, || {
-            format!("Proven: entry {} of {origin} is {} by {}, arrived {}.", proven.entry.index, proven.entry.kind, proven.entry.party, proven.entry.arrived_at)
+            format!(
+                "Proven: entry {} of {origin} is {} by {}, arrived {}.",
+                proven.entry.index, proven.entry.kind, proven.entry.party, proven.entry.arrived_at
+            )
         })
     }
 }
@@ -184,7 +197,10 @@ fn text(report: &Report) -> String {
     let mut text = String::from("Nothing is wrong.\n\n");
     text.push_str(&fields([
         ("log", report.origin.clone()),
-        ("hub key", format!("{}{}", report.hub_key, if report.hub_key_pinned { "" } else { " (taken from the log itself)" })),
+        (
+            "hub key",
+            format!("{}{}", report.hub_key, if report.hub_key_pinned { "" } else { " (taken from the log itself)" }),
+        ),
         ("entries", report.entries.to_string()),
         ("root", report.root.clone()),
         ("from", report.first_arrival.clone()),
@@ -277,8 +293,14 @@ impl Rebuild {
         while index < size {
             let tile = Tile::of_entry(index, size).ok_or_else(|| Failure::internal("an entry past the end"))?;
             let path = tile.to_string();
-            let broken = |why: String| Failure::new(Exit::Wrong, format!("{path}: {why}")).next("the entries themselves cannot be made up: take them from a member's copy");
-            let bytes = source.read(&path).map_err(|e| broken(e.to_string()))?.ok_or_else(|| broken("is missing".to_owned()))?;
+            let broken = |why: String| {
+                Failure::new(Exit::Wrong, format!("{path}: {why}"))
+                    .next("the entries themselves cannot be made up: take them from a member's copy")
+            };
+            let bytes = source
+                .read(&path)
+                .map_err(|e| broken(e.to_string()))?
+                .ok_or_else(|| broken("is missing".to_owned()))?;
             let bundle = decode_bundle(&bytes, tile.width).map_err(|e| broken(e.to_string()))?;
             entries.extend(bundle.into_iter().map(|leaf| Ok::<_, std::convert::Infallible>(leaf.to_vec())));
             index = (index / u64::from(TILE_WIDTH) + 1) * u64::from(TILE_WIDTH);
@@ -318,7 +340,10 @@ impl Show {
         let member = Member::open(context).await?;
         let mirror = member.log.mirror();
         let size = mirror.verified();
-        let from = self.index.or(self.from).unwrap_or_else(|| if self.kind.is_some() { 0 } else { size.saturating_sub(SHOWN) });
+        let from = self
+            .index
+            .or(self.from)
+            .unwrap_or_else(|| if self.kind.is_some() { 0 } else { size.saturating_sub(SHOWN) });
         let mut entries = Vec::new();
         let mut next = from;
         while next < size && (self.index.is_none() || next == from) {
@@ -333,7 +358,8 @@ impl Show {
             }
         }
         if let Some(index) = self.index {
-            let (entry, leaf) = entries.into_iter().next().ok_or_else(|| Failure::usage(format!("the log has {size} entries")))?;
+            let (entry, leaf) =
+                entries.into_iter().next().ok_or_else(|| Failure::usage(format!("the log has {size} entries")))?;
             let json = view::statement_json(&leaf).map_err(Failure::internal)?;
             let full = Full { entry, statement: serde_json::from_str(&json).map_err(Failure::internal)? };
             return context.out.result(&full, || {
@@ -349,11 +375,21 @@ impl Show {
                 format!("{head}\n{json}\n")
             });
         }
-        let entries: Vec<EntryView> = entries.into_iter().map(|(entry, _)| entry).filter(|e| self.kind.as_ref().is_none_or(|k| *k == e.kind)).collect();
+        let entries: Vec<EntryView> = entries
+            .into_iter()
+            .map(|(entry, _)| entry)
+            .filter(|e| self.kind.as_ref().is_none_or(|k| *k == e.kind))
+            .collect();
         context.out.result(&entries, || {
             let mut table = Table::new(&[">index", "arrived", "kind", "by", "key"]);
             for e in &entries {
-                table.row([e.index.to_string(), e.arrived_at.clone(), e.kind.clone(), e.party.clone(), format!("{} {}", e.class, e.key_short)]);
+                table.row([
+                    e.index.to_string(),
+                    e.arrived_at.clone(),
+                    e.kind.clone(),
+                    e.party.clone(),
+                    format!("{} {}", e.class, e.key_short),
+                ]);
             }
             table.render_or("no such entries")
         })

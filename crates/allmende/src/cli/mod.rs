@@ -39,6 +39,7 @@ pub mod run;
 pub mod serve;
 pub mod settle;
 pub mod table;
+pub mod token;
 pub mod words;
 
 use context::Context;
@@ -128,6 +129,9 @@ pub enum Command {
     /// Check a log, and prove its entries
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Make, list and revoke tokens for other programs
+    #[command(subcommand)]
+    Token(token::Token),
     /// Back up a hub into one encrypted file
     Backup(backup::Backup),
     /// Restore a hub from a backup
@@ -161,6 +165,7 @@ impl Command {
             Self::Contribution(command) => command.run(context).await,
             Self::Settle(command) => command.run(context).await,
             Self::Ledger(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,

@@ -88,7 +88,8 @@ impl Release {
                 .code("agreement.denied")
                 .next("amend the terms by a clause of kind results")
         })?;
-        let bytes = member.hub().run_file(&member.collaboration, &self.run, "manifest.json", MAX_MANIFEST_BYTES).await?;
+        let bytes =
+            member.hub().run_file(&member.collaboration, &self.run, "manifest.json", MAX_MANIFEST_BYTES).await?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| wrong(&format!("is malformed: {e}")))?;
         if !manifest.files.iter().any(|file| file.digest == model) {
             return Err(wrong("does not hold the model that the run ended with"));
@@ -101,7 +102,12 @@ impl Release {
         if !self.yes && !context.out.confirm("Publish these files?")? {
             return Err(Failure::new(Exit::Failure, "nothing was signed"));
         }
-        let body = ModelReleased { run: self.run.clone(), model, manifest: Digest::of(&bytes), licence: licence.code().to_owned() };
+        let body = ModelReleased {
+            run: self.run.clone(),
+            model,
+            manifest: Digest::of(&bytes),
+            licence: licence.code().to_owned(),
+        };
         member.sign(body, Some(agreement)).await?;
         super::run::show(&member, &self.run)
     }
@@ -118,7 +124,8 @@ impl Release {
             }
         };
         let me = member.home.party().clone();
-        let voted = |member: &Member<'_>| member.state().decisions().get(&id).is_some_and(|d| d.votes.contains_key(&me));
+        let voted =
+            |member: &Member<'_>| member.state().decisions().get(&id).is_some_and(|d| d.votes.contains_key(&me));
         if !voted(member) {
             decision::vote(member, &id, Vote::Yes).await?;
         }
@@ -143,7 +150,9 @@ impl Release {
 }
 
 fn wrong(what: &str) -> Failure {
-    Failure::new(Exit::Wrong, format!("the hub's manifest {what}")).code("model.manifest").next("do not sign it; ask the hub's operator")
+    Failure::new(Exit::Wrong, format!("the hub's manifest {what}"))
+        .code("model.manifest")
+        .next("do not sign it; ask the hub's operator")
 }
 
 /// Classify rows with a released model.

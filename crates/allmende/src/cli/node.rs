@@ -34,8 +34,10 @@ pub enum Node {
     /// Show what the node offers and how it stands
     Status(Status),
     /// Say yes to a run that the node asks about
+    #[command(after_long_help = "Example:\n  allmende node approve first")]
     Approve(Answer),
     /// Say no to a run that the node asks about
+    #[command(after_long_help = "Example:\n  allmende node deny first")]
     Deny(Answer),
     /// Show alarms, or clear one after looking into it
     Alarms(AlarmsCommand),
@@ -82,7 +84,7 @@ impl Run {
         let home = context.home()?;
         let hub = home.hub()?.clone();
         let format = if self.log_json { LogFormat::Json } else { LogFormat::Text };
-        super::serve::logging(format, &self.log_filter)?;
+        crate::logs::begin_as(format, &self.log_filter)?;
         let shutdown = CancellationToken::new();
         let stop = crate::server::stop_signal().map_err(Failure::internal)?;
         let told = shutdown.clone();
@@ -93,6 +95,7 @@ impl Run {
         crate::keyfile::private_dir(&home.node_dir())?;
         let options = Options {
             dir: home.node_dir(),
+            copies: Some(home.mirror_dir()),
             url: hub.url,
             trust: hub.tls_pin.map_or(Trust::System, Trust::Pin),
             hub: hub.name,
@@ -106,7 +109,9 @@ impl Run {
         context.out.note(&format!("Node {} of {} at work; Ctrl-C ends it.", options.node, options.party));
         match run(options, shutdown).await? {
             Ended::Shutdown => context.out.note("The node has ended."),
-            Ended::Stopped(Stop { silent: true }) => context.out.note("Stopped by its owner; nothing was sent any more."),
+            Ended::Stopped(Stop { silent: true }) => {
+                context.out.note("Stopped by its owner; nothing was sent any more.");
+            }
             Ended::Stopped(_) => context.out.note("Stopped by its owner; open runs were refused."),
         }
         Ok(())
@@ -121,7 +126,9 @@ impl From<AgentError> for Failure {
                 .next("start it with 'allmende node run --resume'"),
             AgentError::Client(error) => error.into(),
             AgentError::OtherName { .. } => Self::new(Exit::Unreachable, error.to_string()).code("hub.other"),
-            AgentError::Settings(_) => Self::usage(error.to_string()).code("node.settings").next("correct node/node.toml"),
+            AgentError::Settings(_) => {
+                Self::usage(error.to_string()).code("node.settings").next("correct node/node.toml")
+            }
             error => Self::internal(error),
         }
     }
@@ -168,7 +175,15 @@ impl Outbox {
                 let mut table = Table::new(&["when", "kind", "state", ">bytes", ">rows", "run", "what"]);
                 for line in &left.lines {
                     let run = line.run.as_ref().map_or("–".to_owned(), ToString::to_string);
-                    table.row([line.at.to_string(), word(&line.kind), word(&line.state), line.bytes.to_string(), line.rows.to_string(), run, line.what.clone()]);
+                    table.row([
+                        line.at.to_string(),
+                        word(&line.kind),
+                        word(&line.state),
+                        line.bytes.to_string(),
+                        line.rows.to_string(),
+                        run,
+                        line.what.clone(),
+                    ]);
                 }
                 text.push_str(&format!("{table}\n"));
             }
@@ -281,9 +296,17 @@ impl Status {
             if !standing.questions.is_empty() {
                 let mut table = Table::new(&["asks about run", "in", "by", "for", ">rounds"]);
                 for q in &standing.questions {
-                    table.row([q.run.to_string(), q.collaboration.to_string(), q.proposed_by.to_string(), q.purpose.to_string(), q.rounds.to_string()]);
+                    table.row([
+                        q.run.to_string(),
+                        q.collaboration.to_string(),
+                        q.proposed_by.to_string(),
+                        q.purpose.to_string(),
+                        q.rounds.to_string(),
+                    ]);
                 }
-                text.push_str(&format!("\n{table}Answer with 'allmende node approve RUN' or 'allmende node deny RUN'.\n"));
+                text.push_str(&format!(
+                    "\n{table}Answer with 'allmende node approve RUN' or 'allmende node deny RUN'.\n"
+                ));
             }
             text
         })
@@ -292,7 +315,6 @@ impl Status {
 
 /// Answer a run that the node asks about. The answer is good for exactly this plan.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende node approve first\n  allmende node deny first")]
 pub struct Answer {
     /// The run
     run: RunId,
@@ -307,11 +329,16 @@ impl Answer {
         let collaboration = match (asked.next(), asked.next()) {
             (Some(question), None) => question.collaboration.clone(),
             (None, _) => return Err(ControlError::NotAsked { run: self.run }.into()),
-            _ => return Err(Failure::usage("several collaborations have a run of this name").next("choose with --collaboration")),
+            _ => {
+                return Err(Failure::usage("several collaborations have a run of this name")
+                    .next("choose with --collaboration"));
+            }
         };
         control.answer(&collaboration, &self.run, approved)?;
         let value = serde_json::json!({ "run": self.run, "collaboration": collaboration, "approved": approved });
-        context.out.result(&value, || format!("The node will {} run '{}'.", if approved { "take part in" } else { "refuse" }, self.run))
+        context.out.result(&value, || {
+            format!("The node will {} run '{}'.", if approved { "take part in" } else { "refuse" }, self.run)
+        })
     }
 }
 
@@ -336,15 +363,21 @@ impl AlarmsCommand {
             let mut table = Table::new(&["when", "collaboration", "code", "halts", "what"]);
             for e in &all {
                 let halts = if e.halts { "yes" } else { "no" };
-                table.row([e.at.to_string(), e.collaboration.to_string(), e.code.clone(), halts.to_owned(), e.text.clone()]);
+                table.row([
+                    e.at.to_string(),
+                    e.collaboration.to_string(),
+                    e.code.clone(),
+                    halts.to_owned(),
+                    e.text.clone(),
+                ]);
             }
             table.render_or("no alarms")
         })?;
         if !halted {
             return Ok(());
         }
-        Err(Failure::new(Exit::Wrong, "an alarm holds the node up").code("node.halted").next(
-            "look into the evidence with the other members; then 'allmende node alarms --clear COLLABORATION'",
-        ))
+        Err(Failure::new(Exit::Wrong, "an alarm holds the node up")
+            .code("node.halted")
+            .next("look into the evidence with the other members; then 'allmende node alarms --clear COLLABORATION'"))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use allmende_core::agreement::clause::ClauseKind;
 use allmende_core::agreement::terms::Terms;
 use allmende_core::agreement::vocabulary::{BenefitRule, DataClass, Purpose};
-use allmende_core::agreement::clause::ClauseKind;
 use allmende_core::decimal::Decimal;
 use allmende_core::digest::Digest;
 use allmende_core::id::{AssetId, PartyId};
@@ -86,13 +86,13 @@ impl PlanArgs {
         let (agreement, terms) = member.agreement(&self.agreement).map(|(d, a)| (d, &a.terms))?;
         let plan = match &self.plan {
             Some(path) => from_file(path, agreement)?,
-            None => self.from_flags(member.state(), agreement, terms)?,
+            None => self.of_flags(member.state(), agreement, terms)?,
         };
         plan.validate().map_err(|e| Failure::usage(format!("the plan cannot be proposed: {e}")).code("run.plan"))?;
         Ok(plan)
     }
 
-    fn from_flags(&self, state: &State, agreement: Digest, terms: &Terms) -> Result<Plan, Failure> {
+    fn of_flags(&self, state: &State, agreement: Digest, terms: &Terms) -> Result<Plan, Failure> {
         let datasets = self.datasets(state, terms)?;
         let slots: Vec<Slot> =
             datasets.iter().map(|a| Slot { party: a.asset.owner(), asset: a.asset.clone() }).collect();
@@ -150,7 +150,8 @@ impl PlanArgs {
     }
 
     fn normalization(&self, classes: u32) -> Result<Normalization, Failure> {
-        let refuse = || Failure::usage(format!("--normalize {:?} is none, uniform:SHIFT:SCALE or a file", self.normalize));
+        let refuse =
+            || Failure::usage(format!("--normalize {:?} is none, uniform:SHIFT:SCALE or a file", self.normalize));
         let number = |text: &str| text.parse::<Decimal>().map_err(|e| Failure::usage(format!("--normalize: {e}")));
         if self.normalize == "none" {
             return Ok(Normalization::Uniform { shift: number("0")?, scale: number("1")? });
@@ -178,7 +179,11 @@ impl PlanArgs {
             "none" => Ok(Vec::new()),
             list => list
                 .split(',')
-                .map(|size| size.trim().parse().map_err(|_| Failure::usage(format!("--measure {list:?} is all, none, or sizes such as 1,2"))))
+                .map(|size| {
+                    size.trim()
+                        .parse()
+                        .map_err(|_| Failure::usage(format!("--measure {list:?} is all, none, or sizes such as 1,2")))
+                })
                 .collect(),
         }
     }

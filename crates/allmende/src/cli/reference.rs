@@ -8,7 +8,9 @@ use super::failure::{Exit, Failure};
 
 /// Write completions for a shell to standard output.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende completions bash > ~/.local/share/bash-completion/completions/allmende")]
+#[command(
+    after_long_help = "Example:\n  allmende completions bash > ~/.local/share/bash-completion/completions/allmende"
+)]
 pub struct Completions {
     /// The shell
     shell: Shell,
@@ -103,7 +105,7 @@ fn arguments<'a>(args: impl Iterator<Item = &'a Arg>) -> String {
     for arg in args {
         let values = || {
             let names = arg.get_value_names().unwrap_or_default();
-            names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         let takes_value = arg.get_action().takes_values();
         let mut name = match (arg.get_long(), arg.get_short()) {

@@ -57,7 +57,9 @@ impl Run {
 /// The plan is everything that decides the result; its digest is what members approve. What the terms say is shown before
 /// you sign. A run that the terms forbid can be proposed, for the record, with --for-the-record.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  allmende run propose first --model mlp:64 --rounds 40 --normalize uniform:8:0.125")]
+#[command(
+    after_long_help = "Example:\n  allmende run propose first --model mlp:64 --rounds 40 --normalize uniform:8:0.125"
+)]
 pub struct Propose {
     /// Its name, unique in the collaboration
     run: RunId,
@@ -91,13 +93,16 @@ impl Propose {
             return Err(refused());
         }
         let parties: Vec<_> = plan.slots.iter().map(|slot| slot.party.to_string()).collect();
-        context.out.note(fields([
-            ("run", self.run.to_string()),
-            ("parties", parties.join(", ")),
-            ("rounds", format!("{} of each of {} coalitions", plan.rounds, plan.tracks().len())),
-            ("terms", decision.to_string()),
-            ("plan", plan.digest().to_string()),
-        ]).trim_end());
+        context.out.note(
+            fields([
+                ("run", self.run.to_string()),
+                ("parties", parties.join(", ")),
+                ("rounds", format!("{} of each of {} coalitions", plan.rounds, plan.tracks().len())),
+                ("terms", decision.to_string()),
+                ("plan", plan.digest().to_string()),
+            ])
+            .trim_end(),
+        );
         if let Ok(summary) = summary(&plan.model) {
             context.out.note(&summary.to_string());
         }
@@ -113,7 +118,9 @@ impl Propose {
         }
         if !self.no_decision {
             let id = decision::open(&mut member, &format!("run-{}", self.run), subject).await?;
-            context.out.note(&format!("Decision '{id}' is open: members vote with 'allmende run approve {}'.", self.run));
+            context
+                .out
+                .note(&format!("Decision '{id}' is open: members vote with 'allmende run approve {}'.", self.run));
         }
         show(&member, &self.run)
     }
@@ -184,7 +191,9 @@ impl Watch {
             let late = |ms: u64| since.elapsed() > Duration::from_millis(ms);
             if self.timeout.is_some_and(late) {
                 bar.abandon();
-                return Err(Failure::new(Exit::Failure, format!("run '{}' was still {status}", self.run)).code("run.timeout"));
+                return Err(
+                    Failure::new(Exit::Failure, format!("run '{}' was still {status}", self.run)).code("run.timeout")
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
             // The bar stands in for the verification's own sign of life.
@@ -197,7 +206,9 @@ impl Watch {
             Status::Forbidden | Status::Rejected => {
                 Err(Failure::new(Exit::Refused, format!("run '{}' was not approved", self.run)).code("run.refused"))
             }
-            status => Err(Failure::new(Exit::Failure, format!("run '{}' {}", self.run, status.code())).code("run.failed")),
+            status => {
+                Err(Failure::new(Exit::Failure, format!("run '{}' {}", self.run, status.code())).code("run.failed"))
+            }
         }
     }
 }
@@ -207,7 +218,8 @@ fn standing(view: &RunView) -> String {
     if let Some(point) = view.curve.last() {
         parts.push(format!("{} after round {}", point.accuracy, point.round));
     }
-    let waiting: Vec<_> = view.answers.iter().filter(|a| a.answer == "waiting" || a.absent).map(|a| a.party.as_str()).collect();
+    let waiting: Vec<_> =
+        view.answers.iter().filter(|a| a.answer == "waiting" || a.absent).map(|a| a.party.as_str()).collect();
     if !waiting.is_empty() {
         parts.push(format!("waiting for {}", waiting.join(", ")));
     }
@@ -281,13 +293,25 @@ fn text(view: &RunView) -> String {
             _ => answer.answer.clone(),
         };
         let accuracy = result.map_or_else(dash, |r| r.accuracy.clone());
-        table.row([&answer.party, &answer.asset, &said, &number(result.map(|r| r.correct)), &number(result.map(|r| r.total)), &accuracy]);
+        table.row([
+            &answer.party,
+            &answer.asset,
+            &said,
+            &number(result.map(|r| r.correct)),
+            &number(result.map(|r| r.total)),
+            &accuracy,
+        ]);
     }
     text.push_str(&format!("\n{table}"));
     if !view.curve.is_empty() {
         let mut table = Table::new(&[">round", ">right", ">of", ">accuracy"]);
         for point in &view.curve {
-            table.row([&point.round.to_string(), &point.correct.to_string(), &point.total.to_string(), &point.accuracy]);
+            table.row([
+                &point.round.to_string(),
+                &point.correct.to_string(),
+                &point.total.to_string(),
+                &point.accuracy,
+            ]);
         }
         text.push_str(&format!("\n{table}"));
     }

@@ -50,7 +50,8 @@ impl Show {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut member = Member::open(context).await?;
         measured(&mut member, &self.run).await?;
-        let view = view::contribution(member.state(), &self.run).ok_or_else(|| Failure::internal("nothing was measured"))?;
+        let view =
+            view::contribution(member.state(), &self.run).ok_or_else(|| Failure::internal("nothing was measured"))?;
         context.out.result(&view, || text(&view))
     }
 }
@@ -81,7 +82,8 @@ fn text(view: &ContributionView) -> String {
     for share in &view.shares {
         shares.row([&share.party, &share.weight, &share.percent]);
     }
-    let mut text = format!("Run {}, rule '{}', {} % to the fund first\n\n{shares}", view.run, view.rule, view.fund_percent);
+    let mut text =
+        format!("Run {}, rule '{}', {} % to the fund first\n\n{shares}", view.run, view.rule, view.fund_percent);
     if !view.coalitions.is_empty() {
         let mut table = Table::new(&["trained by", ">right", ">of", ">accuracy"]);
         for c in &view.coalitions {
@@ -138,7 +140,8 @@ impl Settle {
             table.row([party.clone(), amount.to_string()]);
         }
         if self.dry_run {
-            let value = serde_json::json!({ "run": self.run, "pool": self.pool, "currency": currency, "division": division });
+            let value =
+                serde_json::json!({ "run": self.run, "pool": self.pool, "currency": currency, "division": division });
             return context.out.result(&value, || table.to_string());
         }
         context.out.note(table.to_string().trim_end());
@@ -165,5 +168,8 @@ fn posted(payout: &PayoutView) -> String {
     for part in &payout.parts {
         table.row([&part.to, &part.amount]);
     }
-    format!("Payout '{}' of {} {} by {} is posted.\n\n{table}", payout.payout, payout.pool, payout.currency, payout.payer)
+    format!(
+        "Payout '{}' of {} {} by {} is posted.\n\n{table}",
+        payout.payout, payout.pool, payout.currency, payout.payer
+    )
 }

@@ -82,7 +82,8 @@ impl std::fmt::Display for Table {
 pub fn fields<V: ToString>(pairs: impl IntoIterator<Item = (&'static str, V)>) -> String {
     let pairs: Vec<(&str, String)> = pairs.into_iter().map(|(name, value)| (name, value.to_string())).collect();
     let width = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name}{}  {}\n", " ".repeat(width - name.width()), plain(value));
+    let line =
+        |(name, value): &(&str, String)| format!("{name}{}  {}\n", " ".repeat(width - name.width()), plain(value));
     pairs.iter().map(line).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong between a client and its hub.
 
+use allmende_core::digest::Digest;
 use allmende_core::signature::PublicKey;
 
 use crate::error::Problem;
@@ -52,6 +53,14 @@ pub enum ClientError {
         what: String,
         /// What is wrong.
         reason: String,
+    },
+    /// Bytes that are not those of the digest they were asked for by.
+    #[error("the hub's answer to {what} is not the bytes of {digest}")]
+    OtherBytes {
+        /// The request.
+        what: String,
+        /// The digest of what was asked for.
+        digest: Digest,
     },
     /// Another hub answers, or the hub's key was replaced.
     #[error("this hub has the key {got}, not the pinned {pinned}")]
@@ -106,6 +115,7 @@ impl ClientError {
             Self::Connection { .. } => "client.connection",
             Self::Timeout { .. } => "client.timeout",
             Self::Status { .. } | Self::TooLarge { .. } | Self::Answer { .. } => "client.answer",
+            Self::OtherBytes { .. } => "client.other-bytes",
             Self::OtherHub { .. } => "client.other-hub",
             Self::Protocol { .. } => "client.protocol",
             Self::NoIdentity => "client.no-identity",

@@ -15,4 +15,5 @@ pub mod mirror;
 pub mod routes;
 pub mod store;
 pub mod submit;
+pub mod tokens;
 pub mod upload;

@@ -409,7 +409,7 @@ impl HubClient {
             return Ok(());
         }
         discard(staged).await;
-        Err(ClientError::Answer { what: path.to_owned(), reason: format!("not the bytes of {digest}") })
+        Err(ClientError::OtherBytes { what: path.to_owned(), digest: *digest })
     }
 }
 

@@ -51,9 +51,11 @@ pub fn pooled(plan: &Plan, files: &[(&Path, Salt)]) -> Result<Right, Failed> {
         rounds: plan.rounds,
         seed: plan.seed,
     };
-    let outcome = fit(&recipe, &[&train], Coalition::all(1), Some(&held_out), &mut |_| std::ops::ControlFlow::Continue(()))
-        .map_err(|e| Failed::new(step, e))?;
-    let last = allmende_train::evaluate::evaluate(&recipe.spec, &outcome.last, &held_out).map_err(|e| Failed::new(step, e))?;
+    let outcome =
+        fit(&recipe, &[&train], Coalition::all(1), Some(&held_out), &mut |_| std::ops::ControlFlow::Continue(()))
+            .map_err(|e| Failed::new(step, e))?;
+    let last =
+        allmende_train::evaluate::evaluate(&recipe.spec, &outcome.last, &held_out).map_err(|e| Failed::new(step, e))?;
     Ok(Right { correct: last.confusion.correct(), total: last.confusion.total() })
 }
 

@@ -86,9 +86,8 @@ pub struct Report {
 /// A table of text, right-aligned but for its first column.
 fn table(out: &mut String, title: &str, head: &[&str], rows: &[Vec<String>]) {
     let columns = head.len();
-    let width = |i: usize| {
-        rows.iter().map(|r| r[i].chars().count()).chain([head[i].chars().count()]).max().unwrap_or(0)
-    };
+    let width =
+        |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([head[i].chars().count()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |cells: Vec<&str>| {
         let cell = |(i, text): (usize, &str)| {

@@ -124,7 +124,8 @@ impl<'a> Stage<'a> {
     pub async fn start_hub(&mut self, listen: &str) -> Result<Value, Failed> {
         let data_dir = self.dir.join("hub").display().to_string();
         let args = ["serve", "--data-dir", &data_dir, "--listen", listen, "--name", "demo.allmende.example", "--json"];
-        self.narrator.command("hub", &format!("allmende serve --data-dir hub --listen {listen} --name demo.allmende.example"));
+        self.narrator
+            .command("hub", &format!("allmende serve --data-dir hub --listen {listen} --name demo.allmende.example"));
         let mut command = self.command(&args);
         command.stdout(Stdio::piped()).stderr(self.log_file("hub")?);
         let mut child = command.spawn().map_err(|e| Failed::new("start the hub", e))?;
@@ -194,8 +195,7 @@ impl<'a> Stage<'a> {
         let home = self.home(party).display().to_string();
         let mut all = vec!["--home", home.as_str(), "--json", "--quiet"];
         all.extend(args);
-        let output =
-            self.command(&all).output().await.map_err(|e| Failed::new(format!("run {}", shown(args)), e))?;
+        let output = self.command(&all).output().await.map_err(|e| Failed::new(format!("run {}", shown(args)), e))?;
         Ok(Ran {
             code: output.status.code().unwrap_or(-1),
             json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),

@@ -11,11 +11,11 @@ use allmende_core::signature::PublicKey;
 use allmende_core::state::runs::Run;
 use serde_json::Value;
 
+use super::Options;
 use super::case::{Script, write_csv};
 use super::pooled::{Right, pooled};
 use super::report::{Accuracy, Left, Report, Share, Usage};
 use super::stage::{Failed, Stage, path, text};
-use super::Options;
 use crate::agent::settings::Settings;
 use crate::client::mirror::Mirror;
 
@@ -61,7 +61,7 @@ async fn arrive(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
+pub(super) async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(), Failed> {
     stage.narrator().act("They found a collaboration and decide how they decide");
     let others = parties[1..].join(",");
     let name = script.collaboration;
@@ -69,8 +69,22 @@ async fn found(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(
         .run(
             parties[0],
             &[
-                "collaboration", "propose", name, "--title", script.title, "--goal", script.goal, "--invite", &others,
-                "--mode", "peer", "--quorum", "3", "--vote-time", "30m", "--yes",
+                "collaboration",
+                "propose",
+                name,
+                "--title",
+                script.title,
+                "--goal",
+                script.goal,
+                "--invite",
+                &others,
+                "--mode",
+                "peer",
+                "--quorum",
+                "3",
+                "--vote-time",
+                "30m",
+                "--yes",
             ],
         )
         .await?;
@@ -89,8 +103,20 @@ async fn agree(stage: &Stage<'_>, script: &Script, parties: &[&str]) -> Result<(
         .run(
             parties[0],
             &[
-                "agreement", "draft", "--title", script.title, "--asset", &assets.join(","), "--reference",
-                "north/reference", "--purpose", script.purpose, "--min-parties", "3", "--out", &terms,
+                "agreement",
+                "draft",
+                "--title",
+                script.title,
+                "--asset",
+                &assets.join(","),
+                "--reference",
+                "north/reference",
+                "--purpose",
+                script.purpose,
+                "--min-parties",
+                "3",
+                "--out",
+                &terms,
             ],
         )
         .await?;
@@ -119,8 +145,18 @@ async fn bring_data(stage: &Stage<'_>, script: &Script, seed: u64) -> Result<(),
         let file = file.display().to_string();
         let salt = format!("{seed}:{party}");
         let args = [
-            "asset", "add", &file, "--name", script.dataset, "--class", "record", "--classes", &classes, "--salt-seed",
-            &salt, "--yes",
+            "asset",
+            "add",
+            &file,
+            "--name",
+            script.dataset,
+            "--class",
+            "record",
+            "--classes",
+            &classes,
+            "--salt-seed",
+            &salt,
+            "--yes",
         ];
         stage.run(party, &args).await?;
     }
@@ -128,11 +164,16 @@ async fn bring_data(stage: &Stage<'_>, script: &Script, seed: u64) -> Result<(),
     write_csv(&file, &script.reference)?;
     let file = file.display().to_string();
     stage
-        .run("north", &["asset", "add", &file, "--name", "reference", "--class", "reference", "--classes", &classes, "--yes"])
+        .run(
+            "north",
+            &["asset", "add", &file, "--name", "reference", "--class", "reference", "--classes", &classes, "--yes"],
+        )
         .await?;
     let pulled = path(&stage.dir, "pulled-reference.csv");
     stage.run("east", &["asset", "pull", "north/reference", "--out", &pulled]).await?;
-    stage.narrator().tell(&format!("east has downloaded the {} rows that north shares openly.", script.reference.rows()));
+    stage
+        .narrator()
+        .tell(&format!("east has downloaded the {} rows that north shares openly.", script.reference.rows()));
     Ok(())
 }
 
@@ -141,8 +182,23 @@ async fn train(stage: &Stage<'_>, script: &Script, parties: &[&str], seed: u64) 
     let rounds = script.rounds.to_string();
     let seed = seed.to_string();
     let mut args = vec![
-        "run", "propose", RUN, "--model", script.model, "--rounds", &rounds, "--purpose", script.purpose, "--seed", &seed,
-        "--measure", "1,2", "--min-parties", "3", "--round-timeout", "60s",
+        "run",
+        "propose",
+        RUN,
+        "--model",
+        script.model,
+        "--rounds",
+        &rounds,
+        "--purpose",
+        script.purpose,
+        "--seed",
+        &seed,
+        "--measure",
+        "1,2",
+        "--min-parties",
+        "3",
+        "--round-timeout",
+        "60s",
     ];
     for (flag, value) in &script.plan {
         args.extend([*flag, value.as_str()]);
@@ -214,11 +270,14 @@ async fn serve(stage: &Stage<'_>, script: &Script) -> Result<(), Failed> {
 
 async fn forbidden(stage: &Stage<'_>, script: &Script) -> Result<String, Failed> {
     stage.narrator().act("A forbidden run is refused, and says which clause forbids it");
-    let args = ["run", "propose", "side-business", "--model", script.model, "--purpose", script.forbidden_purpose, "--yes"];
+    let args = ["run", "propose", "side-business", "--purpose", script.forbidden_purpose, "--for-the-record", "--yes"];
     stage.narrator().command("west", &format!("allmende {}", args.join(" ")));
     let ran = stage.attempt("west", &args).await?;
     if ran.code != 3 {
-        return Err(Failed::new("refuse a forbidden run", format!("exit code {}: {} {}", ran.code, ran.json, ran.said)));
+        return Err(Failed::new(
+            "refuse a forbidden run",
+            format!("exit code {}: {} {}", ran.code, ran.json, ran.said),
+        ));
     }
     let said = ran.said.trim().to_owned();
     stage.narrator().tell(&said);
@@ -308,7 +367,11 @@ async fn report(
         shares.insert(
             party,
             Share {
-                weight: if weight.den() == 1 { weight.num().to_string() } else { format!("{}/{}", weight.num(), weight.den()) },
+                weight: if weight.den() == 1 {
+                    weight.num().to_string()
+                } else {
+                    format!("{}/{}", weight.num(), weight.den())
+                },
                 percent: if sum == 0.0 { 0.0 } else { weight.to_f64() / sum * 100.0 },
                 amount: facts.amounts[slot].to_string(),
             },
@@ -316,7 +379,8 @@ async fn report(
     }
     let mut files = Vec::new();
     for organization in &script.organizations {
-        let settings = Settings::load(&stage.home(organization.party).join("node")).map_err(|e| Failed::new("read settings", e))?;
+        let settings = Settings::load(&stage.home(organization.party).join("node"))
+            .map_err(|e| Failed::new("read settings", e))?;
         let asset = format!("{}/{}", organization.party, script.dataset);
         let offered = settings.dataset.iter().find(|(id, _)| id.as_str() == asset).map(|(_, o)| o.clone());
         let offered = offered.ok_or_else(|| Failed::new("read settings", format!("{asset} is not offered")))?;
@@ -365,4 +429,3 @@ fn sums(outbox: &Value) -> Left {
     }
     left
 }
-

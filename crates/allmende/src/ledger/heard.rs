@@ -67,12 +67,7 @@ impl Log {
     ///
     /// # Errors
     /// [`AppendError`].
-    pub async fn heard(
-        &self,
-        party: &PartyId,
-        node: &PublicKey,
-        size: u64,
-    ) -> Result<Heard, AppendError> {
+    pub async fn heard(&self, party: &PartyId, node: &PublicKey, size: u64) -> Result<Heard, AppendError> {
         if self.inner.read().await.held.is_none() {
             return Ok(Heard::Open);
         }

@@ -314,7 +314,12 @@ impl Log {
     }
 
     /// Applies the items of one caller: all of them, or on a refusal none.
-    async fn take(&self, inner: &mut Inner, batch: &mut Batch, items: Vec<Ready>) -> Result<Vec<Appended>, AppendError> {
+    async fn take(
+        &self,
+        inner: &mut Inner,
+        batch: &mut Batch,
+        items: Vec<Ready>,
+    ) -> Result<Vec<Appended>, AppendError> {
         let mut appended = Vec::with_capacity(items.len());
         for item in items {
             match self.take_one(inner, batch, item).await {
@@ -362,8 +367,9 @@ impl Log {
         for _ in 0..MAX_CONSEQUENCES {
             let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
             let kind = body.kind();
-            let applied =
-                self.seal(&inner.state, body, agreement, batch.now).and_then(|(e, opened)| apply(inner, batch, e, opened));
+            let applied = self
+                .seal(&inner.state, body, agreement, batch.now)
+                .and_then(|(e, opened)| apply(inner, batch, e, opened));
             if let Err(error) = applied {
                 // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
                 tracing::error!(log = self.name, kind, %error, "a consequence was refused");

@@ -174,7 +174,8 @@ async fn hashes(
     // An older database gets its nodes when a hub opens the log; until then they are made of the level below.
     let mut made = Vec::new();
     for index in from..to {
-        let below = Box::pin(hashes(connection, log, level - 1, index << TILE_HEIGHT, (index + 1) << TILE_HEIGHT)).await?;
+        let below =
+            Box::pin(hashes(connection, log, level - 1, index << TILE_HEIGHT, (index + 1) << TILE_HEIGHT)).await?;
         made.push(root_of(&below));
     }
     Ok(made)

@@ -264,13 +264,14 @@ pub async fn nodes(
     from: u64,
     to: u64,
 ) -> Result<Option<Vec<Hash>>, LedgerError> {
-    let rows = sqlx::query("SELECT hash FROM log_nodes WHERE log = $1 AND level = $2 AND idx >= $3 AND idx < $4 ORDER BY idx")
-        .bind(log)
-        .bind(i64::from(level))
-        .bind(to_i64(from)?)
-        .bind(to_i64(to)?)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT hash FROM log_nodes WHERE log = $1 AND level = $2 AND idx >= $3 AND idx < $4 ORDER BY idx")
+            .bind(log)
+            .bind(i64::from(level))
+            .bind(to_i64(from)?)
+            .bind(to_i64(to)?)
+            .fetch_all(connection)
+            .await?;
     if rows.len() as u64 != to.saturating_sub(from) {
         return Ok(None);
     }

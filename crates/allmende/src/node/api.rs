@@ -171,7 +171,7 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
                 agreement: run.plan.agreement,
                 node: *node,
                 log_size: due_at(run, &task),
-                work: work(task),
+                work: work(&task),
                 issued_at: now,
                 expires_at: now.plus_ms(OFFER_MS),
             };
@@ -181,8 +181,8 @@ fn offers(app: &App, state: &LogState, party: &PartyId, node: &PublicKey) -> Res
     Ok(offers)
 }
 
-fn work(task: Task) -> Work {
-    match task {
+fn work(task: &Task) -> Work {
+    match *task {
         Task::Answer => Work::Answer {},
         Task::Train { coalition, round, base } => Work::Train { coalition, round, base },
         Task::Evaluate { coalition, round, model } => Work::Evaluate { coalition, round, model },

@@ -3,8 +3,7 @@
 //!
 //! It keeps nothing: what is due is read from the log each time, so after a crash it simply goes on.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use allmende_core::run::engine::{Next, Step, next};
@@ -57,16 +56,6 @@ pub fn conduct(app: &App, log: &Arc<Log>) {
             }
         }
     });
-}
-
-/// The logs that are conducted.
-#[derive(Debug, Default)]
-pub struct Conducted(Mutex<HashSet<String>>);
-
-impl Conducted {
-    fn begin(&self, log: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(log.to_owned())
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

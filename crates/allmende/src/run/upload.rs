@@ -20,8 +20,8 @@ use crate::collaboration::api::{aborted, require_own};
 use crate::collaboration::readable;
 use crate::db::{DbError, to_i64, to_u64};
 use crate::error::{ApiError, Code, Problem};
-use crate::faults;
 use crate::extract::{Json, Path};
+use crate::faults;
 use crate::ledger::{Item, Log};
 use crate::party::api::{open, placed};
 use crate::transaction;
@@ -243,10 +243,10 @@ async fn assemble(app: &App, log: &Log, upload: &Upload) -> Result<(), ApiError>
         return Err(ApiError::new(Code::Unprocessable, detail).hint("send the missing parts first"));
     }
     let (update, size) = (upload.body.update, upload.body.size_bytes);
-    if !app.blobs.exists(&update).await? {
-        let expect = Expect { digest: Some(update), size_bytes: Some(size), max_bytes: size };
-        app.blobs.join(parts.iter().map(|(_, digest)| *digest).collect(), &expect).await?;
-    }
+    // Also when the store has these bytes already: somebody else may have sent them, and only who holds an update may
+    // hand it in. Its digest stands in the log for all members to read.
+    let expect = Expect { digest: Some(update), size_bytes: Some(size), max_bytes: size };
+    app.blobs.join(parts.iter().map(|(_, digest)| *digest).collect(), &expect).await?;
     let header = header_of(&spec)?;
     check_model(&app.blobs, update, &header)
         .await?

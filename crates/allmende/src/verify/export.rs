@@ -139,7 +139,7 @@ impl Exporter {
     fn load(&mut self) -> Result<bool, Finding> {
         let source = DirSource::new(&self.root);
         let found = source.read(CHECKPOINT);
-        if !found.map_err(|source| Finding::Unreadable { path: CHECKPOINT.into(), source })?.is_some() {
+        if found.map_err(|source| Finding::Unreadable { path: CHECKPOINT.into(), source })?.is_none() {
             return Ok(false);
         }
         let checkpoint = super::checkpoint(&source)?.checkpoint;

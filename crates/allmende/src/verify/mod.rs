@@ -73,6 +73,7 @@ pub fn judge(source: &dyn Source, options: &Options<'_>) -> Result<(Report, Stat
     if let Some(known) = &options.known {
         check_known(known, stated)?;
     }
+    let others = tree::others(source, stated.size)?;
     let (hub_key, _) = replay::opened_by(source, stated)?;
     if let Some(expected) = options.hub_key.filter(|&key| key != hub_key) {
         return Err(Finding::HubKey { expected, got: hub_key });
@@ -87,7 +88,7 @@ pub fn judge(source: &dyn Source, options: &Options<'_>) -> Result<(Report, Stat
             progress(done.get() / 2, stated.size);
         }
     };
-    let strays = tree::check(source, stated, options.known.as_ref(), &tick)?;
+    let strays = tree::check(source, stated, options.known.as_ref(), others, &tick)?;
     let replayed = replay::replay(source, stated, &tick)?;
     let mut report = Report::new(&signed, &replayed, options);
     report.not_checked.extend(strays);

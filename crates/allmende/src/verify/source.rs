@@ -113,9 +113,9 @@ fn list_folder(
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         // Links are listed, not followed: a loop must not hold the judge.
         if entry.file_type()?.is_dir() {
-            folders.push(path)
+            folders.push(path);
         } else {
-            files.push(path)
+            files.push(path);
         }
         if files.len() + folders.len() > MAX_LISTED {
             return Err(SourceError::TooMany);

@@ -54,7 +54,9 @@ struct Tree<'a> {
     /// The first tile that differs from the entries, if one does.
     wrong: Option<(Tile, usize)>,
     /// Narrower tiles that were not removed when wider ones took their place.
-    stale: BTreeMap<(u8, u64), Vec<u16>>,
+    stale: Stale,
+    /// The first of those that differs from the entries, if one does.
+    wrong_stale: Option<(String, usize)>,
 }
 
 impl Tree<'_> {
@@ -85,7 +87,7 @@ impl Tree<'_> {
             let found = source::read(self.source, &path)?;
             let expected = &computed[..(usize::from(width) * 32).min(computed.len())];
             if let Some(offset) = differs(expected, &found) {
-                return Err(Finding::Stale { path, offset });
+                self.wrong_stale.get_or_insert((path, offset));
             }
         }
         Ok(())
@@ -100,18 +102,19 @@ fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
     Some(a.iter().zip(b).position(|(a, b)| a != b).unwrap_or_else(|| a.len().min(b.len())))
 }
 
-/// Checks all files below `checkpoint`. Gives what lies beside them.
+/// Checks all files below `checkpoint`, and of the others those that a log once had.
 pub(super) fn check(
     source: &dyn Source,
     checkpoint: &Checkpoint,
     known: Option<&Checkpoint>,
+    others: Others,
     tick: &dyn Fn(),
 ) -> Result<Vec<NotChecked>, Finding> {
     let size = checkpoint.size;
-    let (stale_hashes, stale_entries, strays) = others(source, size)?;
+    let Others { stale_hashes: stale, stale_entries, strays } = others;
     let levels = usize::from(MAX_TILE_LEVEL) + 1;
-    let mut tree =
-        Tree { source, open: vec![Vec::new(); levels], filled: vec![0; levels], wrong: None, stale: stale_hashes };
+    let (open, filled) = (vec![Vec::new(); levels], vec![0; levels]);
+    let mut tree = Tree { source, open, filled, wrong: None, stale, wrong_stale: None };
     let mut frontier = Frontier::new();
     let mut pending = Vec::new();
     for_each_entry(source, size, |entry, leaf, _, _| {
@@ -135,6 +138,9 @@ pub(super) fn check(
         }
     }
     conclude(source, checkpoint, frontier.root(), tree.wrong)?;
+    if let Some((path, offset)) = tree.wrong_stale {
+        return Err(Finding::Stale { path, offset });
+    }
     check_stale_bundles(source, size, stale_entries)?;
     Ok(strays)
 }
@@ -160,10 +166,18 @@ fn conclude(
     }
 }
 
+/// Widths of narrower tiles by level and number.
 type Stale = BTreeMap<(u8, u64), Vec<u16>>;
 
+/// What lies beside the files that the checkpoint promises.
+pub(super) struct Others {
+    stale_hashes: Stale,
+    stale_entries: Vec<(u64, u16)>,
+    strays: Vec<NotChecked>,
+}
+
 /// Sorts what else lies in the folder: narrower tiles of earlier sizes, and files that are no part of the log.
-fn others(source: &dyn Source, size: u64) -> Result<(Stale, Vec<(u64, u16)>, Vec<NotChecked>), Finding> {
+pub(super) fn others(source: &dyn Source, size: u64) -> Result<Others, Finding> {
     let (mut hashes, mut entries, mut strays, mut more) = (Stale::new(), Vec::new(), Vec::new(), 0_u64);
     let unreadable = |source| Finding::Unreadable { path: "the folder".to_owned(), source };
     for path in source.list().map_err(unreadable)?.unwrap_or_default() {
@@ -193,7 +207,7 @@ fn others(source: &dyn Source, size: u64) -> Result<(Stale, Vec<(u64, u16)>, Vec
     if more > 0 {
         strays.push(NotChecked { what: format!("{more} more files"), why: "not files of the log".to_owned() });
     }
-    Ok((hashes, entries, strays))
+    Ok(Others { stale_hashes: hashes, stale_entries: entries, strays })
 }
 
 fn check_stale_bundles(source: &dyn Source, size: u64, stale: Vec<(u64, u16)>) -> Result<(), Finding> {

@@ -84,7 +84,8 @@ async fn a_restored_hub_learns_from_its_witnesses_what_it_lost() {
         }
         assert!(began.elapsed() < Duration::from_secs(60), "{refused}");
     }
-    let rebuilt = done(&[&["ledger", "rebuild", "--from", &mirror.display().to_string()], &settings[..]].concat(), &world);
+    let rebuilt =
+        done(&[&["ledger", "rebuild", "--from", &mirror.display().to_string()], &settings[..]].concat(), &world);
     assert_eq!(rebuilt[0]["entries"].as_u64(), Some(size), "{rebuilt}");
     // It opens by itself when every node was heard, and work goes on.
     acknowledged.push(world.members[1].say(talk(9), None).await);

@@ -67,7 +67,10 @@ impl Member {
                 Err(error) if passing(&error) => tried = true,
                 // The answer to an earlier try was lost: it stands there under another digest.
                 Err(SubmitError::Client(error)) if tried && !error.is_passing() => {
-                    return self.standing(&body).await.unwrap_or_else(|| panic!("{} {}: {error}", self.id, body.kind()));
+                    return self
+                        .standing(&body)
+                        .await
+                        .unwrap_or_else(|| panic!("{} {}: {error}", self.id, body.kind()));
                 }
                 Err(error) => panic!("{} {}: {error}", self.id, body.kind()),
             }

@@ -6,12 +6,11 @@ use std::fs;
 use super::source::{files, root};
 
 /// All that the rules may depend on. Nothing here reads a clock, a file, a socket or chance.
-const CORE_MAY_USE: &[&str] =
-    &["base64", "ed25519-dalek", "jiff", "serde", "serde_json", "sha2", "thiserror", "toml"];
+const CORE_MAY_USE: &[&str] = &["base64", "ed25519-dalek", "jiff", "serde", "serde_json", "sha2", "thiserror", "toml"];
 /// All that the parsers of foreign bytes may depend on.
 const FORMATS_MAY_USE: &[&str] = &["allmende-core", "serde", "serde_json", "thiserror"];
-/// Used without being named in the source.
-const UNNAMED: &[&str] = &[];
+/// Named for their features alone, with the reason in the manifest.
+const UNNAMED: &[&str] = &["burn-flex", "hashbrown"];
 
 fn manifest(path: &str) -> toml::Table {
     fs::read_to_string(root().join(path)).unwrap().parse().unwrap()

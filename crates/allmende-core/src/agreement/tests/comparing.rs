@@ -1,3 +1,5 @@
+//! What differs between two versions, and who must consent.
+
 use proptest::prelude::*;
 
 use super::judging::{any_request, any_terms};

@@ -1,3 +1,5 @@
+//! What the terms allow, deny, and say about why.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Contradictions that lint finds.
+
 use super::*;
 use crate::agreement::lint::{Finding, Severity, lint, may_propose};
 

@@ -1,3 +1,5 @@
+//! What can and cannot be written in terms.
+
 use super::*;
 use crate::agreement::terms::InvalidTerms;
 use crate::canonical;

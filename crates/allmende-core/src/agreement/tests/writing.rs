@@ -1,3 +1,5 @@
+//! Prose in two languages, and the draft.
+
 use super::judging::request;
 use super::*;
 use crate::agreement::check::check;
@@ -90,6 +92,8 @@ fn every_kind_is_in_the_table_and_its_test_exists() {
         include_str!("linting.rs"),
         include_str!("comparing.rs"),
         include_str!("writing.rs"),
+        include_str!("../../../tests/story.rs"),
+        include_str!("../../../tests/story_changes.rs"),
     ];
     for kind in KINDS {
         let name = kind.test.rsplit("::").next().expect("name");

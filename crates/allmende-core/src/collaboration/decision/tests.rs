@@ -1,3 +1,5 @@
+//! Decisions in each mode, vote by vote.
+
 use super::*;
 use crate::collaboration::charter::MemberClass;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The weighted mean and the outer step, to the last bit.
+
 use super::*;
 use proptest::prelude::*;
 

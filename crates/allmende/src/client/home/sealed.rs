@@ -246,7 +246,10 @@ impl KeyFile {
         let nonce = from_hex(nonce).ok_or(wrong)?;
         let (sealed, wrong) = field("sealed", "sealed: 96 hexadecimal digits")?;
         let sealed = from_hex(sealed).ok_or(wrong)?;
-        let head = text.split_inclusive('\n').take(7).collect();
+        let head: String = text.split_inclusive('\n').take(7).collect();
+        if text.split_inclusive('\n').count() != 8 {
+            return Err(SealedError::Syntax { line: 9, expected: "nothing more" });
+        }
         Ok(Self { class, public, sealing: Sealing::Passphrase { effort, salt, nonce, sealed }, head })
     }
 

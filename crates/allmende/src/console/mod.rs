@@ -1,0 +1,22 @@
+//! The console: pages for people, in English and Chinese, to read what a collaboration is and did.
+//!
+//! Read-only, rendered on the hub, without a line of script: the policy sent with every page forbids scripts, frames and
+//! anything from elsewhere. The language stands in the path (`/console/en/…`, `/console/zh/…`), so that a link shows the
+//! same page to everybody; `/console` itself follows `Accept-Language`.
+//!
+//! A reader signs in by pasting a token once; it is kept in a cookie that scripts and other sites cannot use, and that
+//! serves for these pages only: `/v1` takes no cookies.
+//!
+//! Architecture invariant: pages show views and decide nothing.
+
+mod chart;
+mod format;
+mod markdown;
+mod pages;
+mod session;
+mod text;
+mod theme;
+mod web;
+
+pub use text::Lang;
+pub use web::routes;

@@ -1,0 +1,34 @@
+//! The command line: definitions, help, reference, key files, exit codes of common wrong turns.
+
+mod home;
+mod turns;
+
+use allmende::cli::command;
+
+/// Calls `see` for every command that does something, with its full name.
+fn leaves(command: &clap::Command, name: &str, see: &mut dyn FnMut(&str, &clap::Command)) {
+    if !command.has_subcommands() {
+        return see(name, command);
+    }
+    for child in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        leaves(child, format!("{name} {}", child.get_name()).trim(), see);
+    }
+}
+
+#[test]
+fn definitions_hold() {
+    command().debug_assert();
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let mut count = 0;
+    leaves(&command(), "", &mut |name, leaf| {
+        let example = leaf.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        assert!(example.starts_with("Example:\n  "), "{name}");
+        assert!(example.contains(&format!("allmende {name}")), "{name}: {example}");
+        assert!(leaf.get_about().is_some(), "{name}");
+        count += 1;
+    });
+    assert!(count > 40, "{count}");
+}
