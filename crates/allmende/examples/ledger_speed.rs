@@ -5,6 +5,7 @@
 //! empty database. The appends are real signed statements through the same path as a hub's: signature, reducer, rules,
 //! projections, checkpoint, one commit for each batch. The entries of the proofs are filler of 600 bytes.
 #![allow(clippy::unwrap_used, reason = "a measurement may stop")]
+#![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -66,7 +66,7 @@ async fn verify(scene: &Scene<'_>, args: &[&str], code: &str, says: &str) -> Res
     })
 }
 
-fn both(a: Outcome, b: Outcome) -> Outcome {
+fn both(a: &Outcome, b: &Outcome) -> Outcome {
     Outcome { caught: a.caught && b.caught, how: format!("{} · {}", a.how, b.how) }
 }
 
@@ -111,7 +111,7 @@ pub async fn alter(scene: &mut Scene<'_>) -> Result<(), Failed> {
         "alter a payout in the record, sign the log anew",
         BY,
         "ledger verify; west's node",
-        both(offline, online),
+        both(&offline, &online),
     );
     scene.recover(WEST, false).await?;
 
@@ -124,7 +124,7 @@ pub async fn alter(scene: &mut Scene<'_>) -> Result<(), Failed> {
         "post a wrong payout, well signed by east",
         WITH_EAST,
         "ledger verify; west's node",
-        both(offline, online),
+        both(&offline, &online),
     );
     scene.recover(WEST, false).await
 }
@@ -287,7 +287,7 @@ async fn fork(scene: &mut Scene<'_>) -> Result<(), Failed> {
         how: event.map_or("no alarm".to_owned(), |e| format!("alarm {}: {}", e.code, e.text)),
     };
     let who = "north, comparing; west's node";
-    scene.note("forked", "fork the log for west", WITH_EAST, who, both(offline, online));
+    scene.note("forked", "fork the log for west", WITH_EAST, who, both(&offline, &online));
     scene.recover(WEST, true).await
 }
 
