@@ -1,10 +1,5 @@
 //! Names that stand in signed statements. All are ASCII, bounded and validated when parsed.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, Serialize};
-
 /// Longest slug, in bytes.
 pub const MAX_SLUG_BYTES: usize = 40;
 
@@ -30,14 +25,14 @@ fn is_slug(text: &str) -> bool {
         && bytes.iter().all(|&b| word(b) || b == b'-')
 }
 
-fn invalid(what: &'static str, got: &str, rule: &'static str) -> InvalidId {
+pub(crate) fn invalid(what: &'static str, got: &str, rule: &'static str) -> InvalidId {
     InvalidId { what, got: got.chars().take(80).collect(), rule }
 }
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $what:literal, $valid:expr, $rule:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -49,33 +44,35 @@ macro_rules! identifier {
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidId;
-            fn from_str(text: &str) -> Result<Self, InvalidId> {
+        impl std::str::FromStr for $name {
+            type Err = $crate::id::InvalidId;
+            fn from_str(text: &str) -> Result<Self, $crate::id::InvalidId> {
                 let valid: fn(&str) -> bool = $valid;
-                if valid(text) { Ok(Self(text.to_owned())) } else { Err(invalid($what, text, $rule)) }
+                if valid(text) { Ok(Self(text.to_owned())) } else { Err($crate::id::invalid($what, text, $rule)) }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
+
+pub(crate) use identifier;
 
 identifier!(
     /// An organization or a person, unique on one hub, for instance `north`.

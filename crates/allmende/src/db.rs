@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 
 use crate::faults;
 
@@ -212,7 +212,16 @@ impl Db {
                 let common = format!("PRAGMA busy_timeout = {busy_timeout_ms}; PRAGMA foreign_keys = ON;");
                 // FULL makes WAL sync at each commit: what was acknowledged survives a power cut.
                 let writing = format!("{common} PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
-                let writer = pool(1, writing).connect(&url).await?;
+                // A full disk makes SQLite end a transaction by itself. The driver does not notice and would never begin
+                // another one on this connection, so a connection that comes back in a transaction is closed.
+                let whole = |connection: &mut AnyConnection| !connection.is_in_transaction();
+                let writer = pool(1, writing)
+                    .after_release(move |connection, _| {
+                        let whole = whole(connection);
+                        Box::pin(async move { Ok(whole) })
+                    })
+                    .connect(&url)
+                    .await?;
                 let reading = format!("{common} PRAGMA query_only = ON;");
                 let readers = pool(options.connections, reading).connect(&url).await?;
                 Ok(Self { backend, readers, writer })

@@ -2,6 +2,8 @@
 //!
 //! Architecture invariant: no log line carries a token, a signature's payload, a body or a path with parameters.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
@@ -17,14 +19,24 @@ pub enum LogError {
     Begun,
 }
 
-/// Begins logging for the whole process.
+/// Begins logging for the whole process, as the hub's settings say.
 ///
 /// # Errors
 /// [`LogError`].
 pub fn begin(config: &Config) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.log_filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let begun = match config.log_format {
+    begin_as(config.log_format, &config.log_filter)
+}
+
+/// Begins logging for the whole process.
+///
+/// # Errors
+/// [`LogError`].
+pub fn begin_as(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(filter)?;
+    // A file or a pipe gets no colours.
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let begun = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };

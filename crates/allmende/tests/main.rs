@@ -5,6 +5,7 @@ mod agent;
 mod cli;
 mod config;
 mod console;
+mod crash;
 mod demo;
 mod fuzz;
 mod http;

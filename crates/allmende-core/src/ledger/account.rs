@@ -4,13 +4,11 @@
 //! One call of [`Accounts::post`] takes the linked transfers of one statement: all of them, or none.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::amount::Amount;
-use crate::id::InvalidId;
+use crate::id::identifier;
 
 /// Longest account or transfer name, in bytes.
 pub const MAX_NAME_BYTES: usize = 200;
@@ -28,59 +26,15 @@ fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.split([':', '/']).all(word)
 }
 
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+const NAME_RULE: &str = "use up to 200 bytes: words of a-z, 0-9 and '-' joined by ':' or '/'";
 
-        impl $name {
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = InvalidId;
-            fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if is_name(text) {
-                    return Ok(Self(text.to_owned()));
-                }
-                let rule = "use up to 200 bytes: words of a-z, 0-9 and '-' joined by ':' or '/'";
-                Err(InvalidId { what: $what, got: text.chars().take(80).collect(), rule })
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-name!(
+identifier!(
     /// An account, unique in one collaboration, for instance `party:north`, `fund` or `payer`.
-    AccountId, "account"
+    AccountId, "account", is_name, NAME_RULE
 );
-name!(
+identifier!(
     /// A transfer, unique in one collaboration for ever, for instance `first-model:1:north`.
-    TransferId, "transfer"
+    TransferId, "transfer", is_name, NAME_RULE
 );
 
 /// What a transfer does.

@@ -96,8 +96,8 @@ pub fn judge(facts: &Facts<'_>, collaboration: &CollaborationId, envelope: &Enve
         Status::Approved | Status::Started if !latest.status.is_over() => {}
         // The log that the offer itself rests on says so: no honest hub crossed a message here.
         Status::Forbidden => {
-            let clauses: Vec<&str> = run.clauses.iter().map(allmende_core::id::ClauseId::as_str).collect();
-            return Verdict::Forged(format!("the terms forbid run {}: clause {}", run.id, clauses.join(", ")));
+            let decision = facts.acting.judge_plan(&run.plan, &run.proposed_by, run.proposed_at);
+            return Verdict::Forged(format!("the terms forbid run {}: {decision}", run.id));
         }
         Status::Proposed | Status::Rejected => {
             return Verdict::Forged(format!("the members did not approve run {}", run.id));

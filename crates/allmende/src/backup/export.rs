@@ -27,18 +27,23 @@ pub async fn keep(app: App) {
     let mut exporters = HashMap::new();
     loop {
         grown.mark_unchanged();
-        let pause = match all(&app, &mut exporters).await {
-            Ok(()) => GATHER,
-            Err(error) => {
-                tracing::warn!(%error, "the logs' tiles were not written; the logs themselves are whole");
-                PAUSE
-            }
-        };
+        let done = all(&app, &mut exporters).await;
+        if let Err(error) = &done {
+            tracing::warn!(%error, "the logs' tiles were not written; the logs themselves are whole");
+        }
         if app.closing.is_cancelled() {
             return;
         }
+        let wait = async {
+            if done.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            } else {
+                tokio::time::sleep(GATHER).await;
+                let _ = grown.changed().await;
+            }
+        };
         tokio::select! {
-            () = async { tokio::time::sleep(pause).await; let _ = grown.changed().await; } => {}
+            () = wait => {}
             // Once more: a hub that stops leaves nothing behind.
             () = app.closing.cancelled() => {}
         }
@@ -119,7 +124,7 @@ pub async fn look(app: &App) -> Result<(), StartError> {
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    for name in names {
+    for name in super::in_order(names) {
         let Some(exported) = signed_size(app, &folder.join(&name), &name) else { continue };
         let here = store::head(&mut *app.db.read().await?, &name).await?.map_or(0, |head| head.size);
         if exported <= here {

@@ -98,8 +98,10 @@ pub async fn restore(
     if let Some(digest) = blobs.first() {
         return Err(BackupError::Lacks { what: digest.to_string() });
     }
-    // The tiles of the logs are the export that a hub keeps.
-    std::fs::rename(&staging, parts.config.data_dir.join(EXPORT)).map_err(&failed)?;
+    // The tiles of the logs are the export that a hub keeps. What lies there is from an earlier try.
+    let export = parts.config.data_dir.join(EXPORT);
+    let _ = std::fs::remove_dir_all(&export);
+    std::fs::rename(&staging, &export).map_err(&failed)?;
     settle(parts).await?;
     let finished: Result<Vec<String>, BackupError> = transaction!(parts.db, tx => {
         hold::finish_restore(tx, now).await?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::member::Member;
+use super::member::{Member, copy_on_disk};
 use super::table::{Table, fields};
 use crate::client::routes::LogName;
 use crate::verify::{
@@ -97,10 +97,13 @@ impl Verify {
         let hub_key = self.hub_key.or_else(|| pinned.map(|hub| hub.key));
         let target = match &self.target {
             Some(target) => target.clone(),
-            None => {
-                let member = Member::open(context).await?;
-                member.home.mirror_dir().join(member.collaboration.as_str()).display().to_string()
-            }
+            None => match home.as_ref().and_then(|home| copy_on_disk(context, home)) {
+                Some(copy) => copy.display().to_string(),
+                None => {
+                    let member = Member::open(context).await?;
+                    member.home.mirror_dir().join(member.collaboration.as_str()).display().to_string()
+                }
+            },
         };
         if Path::new(&target).is_file() {
             return self.receipt(context, Path::new(&target), hub_key);

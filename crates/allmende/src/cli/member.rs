@@ -1,5 +1,6 @@
 //! A member at work: its folder, its hub, and its own verified copy of a collaboration's log.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use allmende_core::agreement::terms::Terms;
@@ -24,6 +25,8 @@ use crate::tls::Trust;
 
 /// How often a request is repeated before a person is told.
 const ATTEMPTS: u32 = 3;
+/// How long a command's token lives, in seconds: hundreds of commands in an hour must not fill the party's number of tokens.
+const TOKEN_LIFETIME_S: i64 = 180;
 
 /// A client of the hub, without sign-in.
 ///
@@ -31,7 +34,8 @@ const ATTEMPTS: u32 = 3;
 /// When the URL is none, or TLS cannot be set up.
 pub fn plain_client(context: &Context, hub: &HubPin) -> Result<HubClient, Failure> {
     let trust = hub.tls_pin.map_or(Trust::System, Trust::Pin);
-    Ok(HubClient::connect(&hub.url, &trust, Some(hub.key), context.clock().clone())?.attempts(ATTEMPTS))
+    let client = HubClient::connect(&hub.url, &trust, Some(hub.key), context.clock().clone())?;
+    Ok(client.attempts(ATTEMPTS).token_lifetime_s(TOKEN_LIFETIME_S))
 }
 
 /// A client that signs in with the node's key, which needs no passphrase and may read everything the party may.
@@ -61,6 +65,18 @@ pub fn mirror(context: &Context, home: &Home, log: &LogName) -> Result<Mirror, F
         }
         other => Ok(other?),
     }
+}
+
+/// The copy of the chosen collaboration's log, or of the only one there is, as it lies on disk: no hub is asked.
+#[must_use]
+pub fn copy_on_disk(context: &Context, home: &Home) -> Option<PathBuf> {
+    let dir = home.mirror_dir();
+    if let Some(chosen) = &context.global.collaboration {
+        return Some(dir.join(chosen.as_str())).filter(|copy| copy.is_dir());
+    }
+    let all = std::fs::read_dir(&dir).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let mut copies = all.filter(|copy| copy.is_dir() && copy.file_name().is_some_and(|name| name != HUB));
+    copies.next().filter(|_| copies.next().is_none())
 }
 
 /// A member, in one collaboration.

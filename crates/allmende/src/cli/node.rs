@@ -84,7 +84,7 @@ impl Run {
         let home = context.home()?;
         let hub = home.hub()?.clone();
         let format = if self.log_json { LogFormat::Json } else { LogFormat::Text };
-        super::serve::logging(format, &self.log_filter)?;
+        crate::logs::begin_as(format, &self.log_filter)?;
         let shutdown = CancellationToken::new();
         let stop = crate::server::stop_signal().map_err(Failure::internal)?;
         let told = shutdown.clone();

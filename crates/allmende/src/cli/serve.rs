@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use super::config::SettingsArgs;
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use crate::config::LogFormat;
+use crate::logs::LogError;
 
 /// Run a hub until it is told to stop.
 ///
@@ -40,7 +40,7 @@ impl Serve {
     /// When the hub cannot start.
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = self.settings.layers()?.build()?;
-        logging(config.log_format, &config.log_filter)?;
+        crate::logs::begin(&config)?;
         let stop = crate::server::stop_signal().map_err(Failure::internal)?;
         let (data_dir, listen) = (config.data_dir.clone(), config.listen);
         let app = crate::hub::open(config, context.clock().clone()).await.map_err(|e| {
@@ -80,19 +80,8 @@ impl Serve {
     }
 }
 
-/// Sends the log to standard error.
-///
-/// # Errors
-/// When the filter is not understood.
-pub fn logging(format: LogFormat, filter: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|e| Failure::usage(format!("log_filter: {e}")).next("write it like info,allmende=debug"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match format {
-        LogFormat::Json => subscriber.json().try_init(),
-        LogFormat::Text => subscriber.try_init(),
-    };
-    // A test may have set one already.
-    let _ = set;
-    Ok(())
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::usage(error.to_string()).code("config").next("write the filter like info,allmende=debug")
+    }
 }

@@ -128,6 +128,7 @@ pub struct HubClient {
     gate: Option<Arc<dyn Gate>>,
     clock: Clock,
     attempts: u32,
+    token_lifetime_s: i64,
     token: Mutex<Option<Held>>,
 }
 
@@ -205,7 +206,17 @@ impl HubClient {
         }
         base.set_query(None);
         base.set_fragment(None);
-        Ok(Self { http, base, hub_key, identity: None, gate: None, clock, attempts: ATTEMPTS, token: Mutex::new(None) })
+        Ok(Self {
+            http,
+            base,
+            hub_key,
+            identity: None,
+            gate: None,
+            clock,
+            attempts: ATTEMPTS,
+            token_lifetime_s: 0,
+            token: Mutex::new(None),
+        })
     }
 
     /// Signs in as `identity` where a route needs it.
@@ -219,6 +230,14 @@ impl HubClient {
     #[must_use]
     pub fn through(mut self, gate: Arc<dyn Gate>) -> Self {
         self.gate = Some(gate);
+        self
+    }
+
+    /// Signs in for so many seconds at a time, instead of the hub's default. A program that runs for moments leaves no token
+    /// behind that way; one that runs longer signs in again.
+    #[must_use]
+    pub const fn token_lifetime_s(mut self, seconds: i64) -> Self {
+        self.token_lifetime_s = seconds;
         self
     }
 
@@ -381,7 +400,7 @@ impl HubClient {
 
     async fn sign_in(&self) -> Result<LoginAnswer, ClientError> {
         let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
-        self.issue_token(identity.class.code(), 0, identity.scopes()).await
+        self.issue_token(identity.class.code(), self.token_lifetime_s, identity.scopes()).await
     }
 
     /// A token of its own for another program: signed for with the key, shown once. A lifetime of 0 is the hub's default.

@@ -438,6 +438,8 @@ impl Log {
         if inner.stale {
             let (origin, collaboration) = (inner.state.origin().clone(), inner.state.collaboration().cloned());
             *inner = replay(&self.keeper.db, &self.name, origin, collaboration).await?;
+            // What another process brought in may be later than what this one's clock has told.
+            self.keeper.clock.raise(inner.state.last_arrival());
         }
         Ok(())
     }

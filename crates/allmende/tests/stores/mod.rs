@@ -3,6 +3,7 @@
 use allmende::db::{Db, DbOptions};
 use allmende_core::time::Timestamp;
 
+mod backup;
 mod blobs;
 mod crash;
 mod ledger;

@@ -121,3 +121,37 @@ fn idempotency_keys_are_bounded() {
     }
     assert!(Idempotent::from_headers(&HeaderMap::new(), &party, "POST", "/", b"").unwrap().is_none());
 }
+
+#[tokio::test]
+async fn sqlite_writes_again_when_its_full_disk_has_space() {
+    let store = super::Store::sqlite();
+    let db = store.open().await;
+    let put = async |key: String| {
+        let written: Result<(), DbError> = transaction!(db, tx => {
+            // A limit of this connection stands for the disk's.
+            sqlx::raw_sql("PRAGMA max_page_count = 100").execute(&mut **tx).await?;
+            sqlx::query("INSERT INTO idempotency (party, key, request_digest, status, body, created_at)
+                         VALUES ('north', $1, '', 200, $2, 1)")
+                .bind(&key)
+                .bind(vec![7_u8; 100_000])
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        });
+        written
+    };
+    let mut kept = 0;
+    let full = loop {
+        match put(format!("k{kept}")).await {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept < 100, "the limit holds");
+    };
+    assert!(matches!(full, DbError::StorageFull(_)), "{full:?}");
+    assert!(matches!(put("more".to_owned()).await, Err(DbError::StorageFull(_))), "full, and says so again");
+    let rows: Result<u64, DbError> = transaction!(db, tx => {
+        Ok(sqlx::query("DELETE FROM idempotency").execute(&mut **tx).await?.rows_affected())
+    });
+    assert_eq!(rows.unwrap(), kept, "what was written before is there, and the database writes again");
+}

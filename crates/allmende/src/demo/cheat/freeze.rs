@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use allmende_core::state::runs::Run;
+
 use super::forge::broken;
 use super::proxy::Lie;
-use super::scene::{EAST, NORTH, Outcome, Scene, WEST};
+use super::scene::{EAST, NORTH, Outcome, Scene, WEST, has_update, slot};
 use crate::demo::Failed;
 
 /// The run that is under way when north takes its data back.
@@ -16,7 +18,7 @@ const BY: &str = "operator";
 /// By when a node must have stopped: the age of a cosignature, the clocks' difference, and some room.
 const STOPPED_BY: Duration = Duration::from_secs(25);
 /// How long nothing at all may leave then.
-const SILENCE: Duration = Duration::from_secs(4);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Freezes the log for west alone.
 pub async fn one(scene: &mut Scene<'_>) -> Result<(), Failed> {
@@ -52,15 +54,26 @@ async fn frozen(scene: &Scene<'_>, run: &str, victims: &[&str], asset: &str) -> 
     scene.run(run, "in round 3", |run| run.tracks.first().is_some_and(|track| track.round() >= 3)).await?;
     // West's update is held back: so the round stays open, and the log comes to rest.
     scene.door(WEST).tell(Some(Lie::Held));
+    let only_west_is_missing = |run: &Run| {
+        let has = |party| has_update(run, slot(run, party));
+        has(NORTH) && has(EAST) && !has(WEST)
+    };
+    scene.run(run, "waiting for west", only_west_is_missing).await?;
     scene.quiet().await?;
+    scene.run(run, "waiting for west", only_west_is_missing).await?;
     let (records, state) = scene.truth().await?;
     for victim in victims {
         scene.level(victim, state.size()).await?;
     }
     let before = victims.iter().map(|victim| Ok(scene.alarms(victim)?.len())).collect::<Result<_, Failed>>()?;
     let log = Arc::new(scene.operator.frozen(&state, &records)?);
+    let asked: Vec<u64> = victims.iter().map(|victim| scene.door(victim).asked().1).collect();
     for victim in victims {
         scene.door(victim).tell(Some(Lie::Frozen(Arc::clone(&log))));
+    }
+    for (victim, asked) in victims.iter().zip(asked) {
+        // A question that was under way is still answered with the truth.
+        scene.asked_again(victim, asked).await?;
     }
     scene.stage.run(NORTH, &["asset", "revoke", asset, "--yes"]).await?;
     Ok(before)
@@ -83,7 +96,7 @@ async fn stopped(scene: &Scene<'_>, party: &str, before: usize, code: &str) -> R
 }
 
 /// The truth again: everybody learns that the run is over.
-async fn thaw(scene: &Scene<'_>, run: &str) -> Result<(), Failed> {
+async fn thaw(scene: &mut Scene<'_>, run: &str) -> Result<(), Failed> {
     for party in [NORTH, EAST, WEST] {
         scene.door(party).tell(None);
     }
@@ -93,6 +106,9 @@ async fn thaw(scene: &Scene<'_>, run: &str) -> Result<(), Failed> {
         return Err(Failed::new("look at the run", "west's update was taken after the data was taken back"));
     }
     for party in [NORTH, EAST, WEST] {
+        if scene.is_halted(party) {
+            scene.recover(party, false).await?;
+        }
         scene.level(party, state.size()).await?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use allmende_core::id::{DecisionId, RunId};
 use allmende_core::ledger::envelope::Envelope;
 use allmende_core::run::plan::Coalition;
 use allmende_core::state::State;
-use allmende_core::state::runs::Status;
+use allmende_core::state::runs::{Run, Status};
 use allmende_core::statement::{
     Body, DecisionVoted, EvaluationReported, KeyClass, RunAccepted, RunStarted, UpdateSubmitted,
 };
@@ -14,7 +14,8 @@ use bytes::Bytes;
 
 use super::forge::{AS_HUB, broken, pose};
 use super::operator;
-use super::scene::{EAST, NORTH, Outcome, Scene, WEST, has_update};
+use super::proxy::Lie;
+use super::scene::{EAST, NORTH, Outcome, Scene, WEST, has_update, slot};
 use crate::api::{Placed, Submission, UploadOpening};
 use crate::client::error::ClientError;
 use crate::client::http::Kind;
@@ -125,7 +126,8 @@ impl Scene<'_> {
 /// East votes, and tries to vote for others.
 pub async fn votes(scene: &mut Scene<'_>) -> Result<(), Failed> {
     scene.act("A dishonest member: votes");
-    scene.stage.stop(EAST, false).await;
+    // East's node goes on to cosign, or nobody could work; what else it should do, east does by hand.
+    scene.door(EAST).tell(Some(Lie::NoWork));
     let more = ["--rounds", "3", "--measure", "none", "--evaluate-every", "1"];
     scene.propose(RUN, &more, &[]).await?;
     let state = scene.quiet().await?;
@@ -186,11 +188,8 @@ pub async fn updates(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let body =
         RunAccepted { run: run.clone(), plan: state.run(&run).map_err(broken)?.plan_digest, log_size: state.size() };
     scene.liar.log.submit(&scene.liar.node, body, None).await.map_err(broken)?;
-    scene
-        .run(RUN, "north and west have trained", |run| {
-            has_update(run, slot(run, NORTH)) && has_update(run, slot(run, WEST))
-        })
-        .await?;
+    let others_have = |run: &Run| [NORTH, WEST].iter().all(|party| has_update(run, slot(run, party)));
+    scene.run(RUN, "north and west have trained", others_have).await?;
     let state = scene.quiet().await?;
     let mark = scene.mark().await?;
     let truth = Truth::of(scene, &state, &run)?;
@@ -244,9 +243,11 @@ async fn replay(
     sent: &UploadOpening,
     (placed, upload, envelope): (Placed, String, Envelope),
 ) -> Result<(), Failed> {
-    scene
-        .run(RUN, "round 2, north has trained", |run| run.tracks[0].round() == 2 && has_update(run, slot(run, NORTH)))
-        .await?;
+    let north_is_done = |run: &Run| {
+        let north = slot(run, NORTH);
+        run.tracks[0].round() == 2 && has_update(run, north) && run.evaluations.contains_key(&(run.whole(), 1, north))
+    };
+    scene.run(RUN, "north has done round 2", north_is_done).await?;
     operator::other_model(scene).await?;
     let state = scene.quiet().await?;
     let mark = scene.mark().await?;
@@ -295,14 +296,9 @@ async fn replay(
     scene.note("evaluation", "report more held-out rows, and more right than rows", BY, HUB, tried);
 
     scene.door(WEST).tell(None);
-    scene.stage.start_node(EAST)?;
+    scene.door(EAST).tell(None);
     scene.run(RUN, "finished", |run| run.status == Status::Finished).await?;
     Ok(())
-}
-
-fn slot(run: &allmende_core::state::runs::Run, party: &str) -> u32 {
-    let place = run.plan.slots.iter().position(|slot| slot.party.as_str() == party);
-    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 /// What an honest east would know and send.

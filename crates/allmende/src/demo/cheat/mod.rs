@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::stage::{Failed, Stage};
+use super::stage::{Failed, Stage, short};
 use super::{Narrator, Options};
 use scene::Scene;
 
@@ -77,7 +77,7 @@ impl CheatReport {
         line(&"─".repeat(what), &"─".repeat(by), &"─".repeat(caught_by), &"─".repeat(WRAP));
         for attempt in &self.attempts {
             let how = if attempt.caught { attempt.how.clone() } else { format!("NOT CAUGHT: {}", attempt.how) };
-            let mut lines = wrap(&how).into_iter();
+            let mut lines = wrap(&cut(&how)).into_iter();
             line(&attempt.what, attempt.by, &attempt.caught_by, &lines.next().unwrap_or_default());
             for rest in lines {
                 line("", "", "", &rest);
@@ -93,6 +93,18 @@ impl CheatReport {
         );
         out
     }
+}
+
+/// Keys and digests, cut for people.
+fn cut(text: &str) -> String {
+    let word = |word: &str| match word.split_once(':') {
+        Some(("sha256" | "ed25519", rest)) if rest.len() > 12 => {
+            let tail = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+            format!("{}{tail}", short(word.trim_end_matches(tail)))
+        }
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn wrap(text: &str) -> Vec<String> {

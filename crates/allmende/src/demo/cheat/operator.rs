@@ -9,12 +9,12 @@ use allmende_core::agreement::vocabulary::{DataClass, Purpose};
 use allmende_core::amount::Amount;
 use allmende_core::canonical;
 use allmende_core::digest::Digest;
-use allmende_core::id::{ClauseId, RunId};
+use allmende_core::id::RunId;
 use allmende_core::ledger::envelope::Record;
 use allmende_core::run::offer::Work;
 use allmende_core::run::plan::Plan;
 use allmende_core::state::State;
-use allmende_core::state::runs::{Run, Status};
+use allmende_core::state::runs::Status;
 use allmende_core::statement::{
     AgreementProposed, AssetRegistered, Body, KeyClass, KeyRotated, PayoutPosted, RunChecked, RunProposed, Statement,
 };
@@ -136,10 +136,6 @@ fn forbidden_plan(scene: &Scene<'_>, state: &State) -> Result<Plan, Failed> {
     Ok(Plan { purpose, ..honest.plan.clone() })
 }
 
-fn clauses(run: &Run) -> String {
-    run.clauses.iter().map(ClauseId::as_str).collect::<Vec<_>>().join(", ")
-}
-
 /// Forbidden and undecided runs, ordered all the same.
 pub async fn order(scene: &mut Scene<'_>) -> Result<(), Failed> {
     scene.act("A dishonest operator: orders");
@@ -154,8 +150,11 @@ pub async fn order(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let node = scene.node_key(WEST)?;
     let run = state.run(&id).map_err(broken)?;
     let offer = scene.operator.offer(&state, run, Work::Answer {}, node)?;
-    let cited = format!("clause {}", clauses(run));
-    let tried = scene.order(WEST, vec![offer], &cited).await?;
+    let decision = state.judge_plan(&run.plan, &run.proposed_by, run.proposed_at).to_string();
+    if !decision.contains("clause ") {
+        return Err(broken(format!("no clause forbids the run: {decision}")));
+    }
+    let tried = scene.order(WEST, vec![offer], &decision).await?;
     scene.note("forbidden-run", "order a run for a purpose that the terms forbid", WITH_EAST, "west's node", tried);
 
     // The honest record says 'forbidden'; a record that says 'allowed' breaks the rules.

@@ -35,6 +35,8 @@ pub enum Lie {
     Held,
     /// The truth, with more offers.
     Offers(Vec<Envelope>),
+    /// The truth, but no offers: a member keeps its own node from working, while it goes on to cosign.
+    NoWork,
     /// Other bytes as any model.
     Model(Bytes),
 }
@@ -43,6 +45,7 @@ pub enum Lie {
 #[derive(Debug, Default)]
 struct Seen {
     token: Option<String>,
+    nodes_token: Option<String>,
     size: u64,
     syncs: u64,
     sent: u64,
@@ -120,7 +123,7 @@ impl Proxy {
         self.seen(|seen| (seen.size, seen.syncs))
     }
 
-    /// How often the member tried to send an update or a statement.
+    /// How often the member's node tried to send an update or a statement.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.seen(|seen| seen.sent)
@@ -132,9 +135,9 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else { return StatusCode::BAD_REQUEST.into_response() };
     let path = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).to_owned();
     let sync: Option<SyncRequest> = path.ends_with("/sync").then(|| serde_json::from_slice(&body).ok()).flatten();
-    watch(&shared, &parts.method, &path, &parts.headers, sync.as_ref());
+    let from_node = watch(&shared, &parts.method, &path, &parts.headers, sync.as_ref());
     let lie = shared.lie.read().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(answer) = lie_about(&shared, lie.as_ref(), &parts.method, &path, sync.as_ref()).await {
+    if let Some(answer) = lie_about(&shared, lie.as_ref(), (&parts.method, &path, from_node), sync.as_ref()).await {
         return answer;
     }
     let (status, headers, bytes) = match forward(&shared, parts.method, &path, parts.headers, body).await {
@@ -142,7 +145,10 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
     };
     let bytes = match (&lie, sync.is_some()) {
-        (Some(Lie::Offers(offers)), true) => with_offers(&bytes, offers).unwrap_or(bytes),
+        (Some(Lie::Offers(more)), true) => {
+            with_offers(&bytes, |offers| offers.extend_from_slice(more)).unwrap_or(bytes)
+        }
+        (Some(Lie::NoWork), true) => with_offers(&bytes, Vec::clear).unwrap_or(bytes),
         _ => bytes,
     };
     let mut response = Response::new(Body::from(bytes));
@@ -160,36 +166,43 @@ fn is_sending(method: &Method, path: &str) -> bool {
     *method != Method::GET && (path.contains("/uploads") || path.ends_with("/statements"))
 }
 
-fn watch(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap, sync: Option<&SyncRequest>) {
+/// Takes down what goes by; says whether it comes from the member's node, and not from its owner's commands.
+fn watch(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap, sync: Option<&SyncRequest>) -> bool {
     let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    let Some(token) = token else { return false };
     let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(token) = token {
-        seen.token = Some(token.to_owned());
+    seen.token = Some(token.to_owned());
+    if let Some(sync) = sync {
+        // Only nodes ask for news.
+        seen.nodes_token = Some(token.to_owned());
+        seen.size = sync.size;
+        seen.syncs += 1;
+        if let Some(line) = &sync.cosignature {
+            let party = shared.party.clone();
+            let witnessed = Witnessed { party: party.clone(), key: sync.node, size: sync.size, line: line.clone() };
+            shared.board.lock().unwrap_or_else(PoisonError::into_inner).insert(party, witnessed);
+        }
     }
-    if is_sending(method, path) {
+    let from_node = seen.nodes_token.as_deref() == Some(token);
+    if from_node && is_sending(method, path) {
         seen.sent += 1;
     }
-    let Some(sync) = sync else { return };
-    seen.size = sync.size;
-    seen.syncs += 1;
-    if let Some(line) = &sync.cosignature {
-        let party = shared.party.clone();
-        let witnessed = Witnessed { party: party.clone(), key: sync.node, size: sync.size, line: line.clone() };
-        shared.board.lock().unwrap_or_else(PoisonError::into_inner).insert(party, witnessed);
-    }
+    from_node
 }
 
 /// The answer of a liar, where this lie is about this request.
 async fn lie_about(
     shared: &Shared,
     lie: Option<&Lie>,
-    method: &Method,
-    path: &str,
+    (method, path, from_node): (&Method, &str, bool),
     sync: Option<&SyncRequest>,
 ) -> Option<Response> {
     match (lie?, sync) {
-        (Lie::Log(log), None) if path.ends_with("/log/checkpoint") => Some(log.checkpoint(log.size()).into_response()),
-        (Lie::Log(log), None) if path.contains("/log/entries?") => {
+        // Its owner's commands see the truth: only the node, which nobody watches, is kept in the dark.
+        (Lie::Log(log) | Lie::Frozen(log), None) if from_node && path.ends_with("/log/checkpoint") => {
+            Some(log.checkpoint(log.size()).into_response())
+        }
+        (Lie::Log(log) | Lie::Frozen(log), None) if from_node && path.contains("/log/entries?") => {
             let from = number(path, "from=").unwrap_or(0);
             Some(axum::Json(Entries { from, records: log.from(from) }).into_response())
         }
@@ -198,7 +211,7 @@ async fn lie_about(
             let offers = log.offers(&shared.party, &sync.node);
             Some(news(shared, log, sync, offers).await)
         }
-        (Lie::Frozen(_) | Lie::Held, None) if is_sending(method, path) => {
+        (Lie::Frozen(_) | Lie::Held, None) if from_node && is_sending(method, path) => {
             Some(StatusCode::SERVICE_UNAVAILABLE.into_response())
         }
         (Lie::Model(bytes), None) if path.contains("/models/") => Some(bytes.clone().into_response()),
@@ -220,9 +233,9 @@ async fn news(shared: &Shared, log: &Forged, sync: &SyncRequest, offers: Vec<Env
     axum::Json(answer).into_response()
 }
 
-fn with_offers(bytes: &[u8], offers: &[Envelope]) -> Option<Bytes> {
+fn with_offers(bytes: &[u8], change: impl FnOnce(&mut Vec<Envelope>)) -> Option<Bytes> {
     let mut answer: SyncAnswer = serde_json::from_slice(bytes).ok()?;
-    answer.offers.extend_from_slice(offers);
+    change(&mut answer.offers);
     serde_json::to_vec(&answer).ok().map(Bytes::from)
 }
 

@@ -15,7 +15,7 @@ use allmende_core::statement::KeyClass;
 
 use super::forge::{Forged, Operator, broken, records};
 use super::proxy::{Board, Lie, Proxy};
-use super::{Attempt, Options};
+use super::{Attempt, Options, cut};
 use crate::agent::alarms::{Alarms, Event};
 use crate::agent::settings::Settings;
 use crate::client::home::Home;
@@ -126,7 +126,7 @@ impl<'a> Scene<'a> {
     /// Writes down what was tried and what came of it.
     pub fn note(&mut self, name: &'static str, what: &str, by: &'static str, caught_by: &str, outcome: Outcome) {
         let verdict = if outcome.caught { "caught" } else { "MISSED" };
-        self.stage.narrator().tell(&format!("{by}: {what} → {verdict} by {caught_by}: {}", outcome.how));
+        self.stage.narrator().tell(&format!("{by}: {what} → {verdict} by {caught_by}: {}", cut(&outcome.how)));
         self.attempts.push(Attempt {
             name,
             what: what.to_owned(),
@@ -209,6 +209,21 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Waits until a member's node has asked for news more than `before` times.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn asked_again(&self, party: &str, before: u64) -> Result<(), Failed> {
+        let since = Instant::now();
+        while self.door(party).asked().1 <= before {
+            if since.elapsed() > PATIENCE {
+                return Err(Failed::new("wait", format!("{party}'s node does not ask for news")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// The true records, and the state after them.
     ///
     /// # Errors
@@ -225,6 +240,12 @@ impl<'a> Scene<'a> {
     /// [`Failed`].
     pub fn alarms(&self, party: &str) -> Result<Vec<Event>, Failed> {
         Alarms::new(&self.stage.home(party).join("node")).all().map_err(broken)
+    }
+
+    /// Whether an alarm holds a member's node up.
+    #[must_use]
+    pub fn is_halted(&self, party: &str) -> bool {
+        Alarms::new(&self.stage.home(party).join("node")).is_halted(&self.name())
     }
 
     /// Waits for a member's next alarm with this code, after the first `before` ones; the last one otherwise.
@@ -272,10 +293,7 @@ impl<'a> Scene<'a> {
         self.stage.start_node(party)?;
         let (_, syncs) = self.door(party).asked();
         let size = self.state().await?.size();
-        let since = Instant::now();
-        while self.door(party).asked().1 <= syncs && since.elapsed() < PATIENCE {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.asked_again(party, syncs).await?;
         self.level(party, size).await
     }
 
@@ -306,6 +324,10 @@ impl<'a> Scene<'a> {
             "5m",
         ];
         args.extend(more);
+        let assets = [NORTH, EAST, WEST].map(|party| format!("{party}/{}", self.script.dataset)).join(",");
+        if !more.contains(&"--asset") {
+            args.extend(["--asset", &assets]);
+        }
         args.push("--yes");
         self.stage.run(NORTH, &args).await?;
         for party in voters {
@@ -349,6 +371,13 @@ fn alarmed(event: Option<Event>, code: &str, says: &str) -> Outcome {
             how: format!("alarm {}: {}", event.code, event.text),
         },
     }
+}
+
+/// A party's place in a run.
+#[must_use]
+pub fn slot(run: &Run, party: &str) -> u32 {
+    let place = run.plan.slots.iter().position(|slot| slot.party.as_str() == party);
+    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 /// Whether a run's whole coalition has this slot's update to the open round.

@@ -1,0 +1,9 @@
+//! Crashes of real processes: a hub and nodes that die at chosen and at random instants, disks that fill up.
+
+mod disk;
+mod faults;
+mod gone;
+mod kills;
+pub mod process;
+mod restored;
+pub mod world;
