@@ -7,7 +7,7 @@ use allmende_core::collaboration::decision::Subject;
 use allmende_core::digest::Digest;
 use allmende_core::ledger::envelope::Envelope;
 use allmende_core::run::offer::{Offer, Work};
-use allmende_core::run::plan::Coalition;
+use allmende_core::run::plan::{Coalition, Plan};
 use allmende_core::signature::SecretKey;
 use allmende_core::state::State;
 use allmende_core::statement::{
@@ -150,6 +150,24 @@ fn forged_offers_do_nothing() {
         [Offer { plan: Digest([1; 32]), ..honest.clone() }, Offer { agreement: Digest([1; 32]), ..honest.clone() }]
     {
         assert_eq!(refused(bench.judge(&sealed(&lie))), RefusalCode::Mismatch);
+    }
+}
+
+#[test]
+fn an_order_for_a_run_that_is_forbidden_or_undecided_is_no_accident() {
+    let mut world = approved();
+    let plan = world.state.run(&RUN.parse().unwrap()).unwrap().plan.clone();
+    for (run, purpose) in [("side-business", Purpose::Commercial), ("hasty", plan.purpose)] {
+        let plan = Plan { purpose, ..plan.clone() };
+        world.add("north", KeyClass::Governance, RunProposed { run: run.parse().unwrap(), plan });
+    }
+    let bench = Bench::of(&world);
+    for (run, says) in [("side-business", "clause 2.1: purpose commercial"), ("hasty", "did not approve run hasty")] {
+        let id = run.parse().unwrap();
+        let plan = world.state.run(&id).unwrap().plan_digest;
+        let lie = Offer { run: id, plan, ..offer(&world, Work::Answer {}) };
+        let verdict = bench.judge(&sealed(&lie));
+        assert!(matches!(&verdict, Verdict::Forged(reason) if reason.contains(says)), "{verdict:?}");
     }
 }
 

@@ -81,6 +81,20 @@ fn all_three_of_three_and_the_smallest_of_their_sizes() {
 }
 
 #[test]
+fn what_witnesses_said_does_not_become_fresher_by_being_passed_on_late() {
+    let mirror = mirror(&World::agreed());
+    let (size, now_s) = (mirror.verified(), NOW.0 as u64 / 1000);
+    let said = |ages: [i64; 2]| {
+        let lines = [line(&mirror, "east", size, ages[0]), line(&mirror, "west", size, ages[1])];
+        count(&mirror, &lines, &[]).acting()
+    };
+    assert_eq!(said([5, 40]), Some((size, now_s - 40)));
+    assert_eq!(said([40, 5]), Some((size, now_s - 40)));
+    // A witness whose clock is ahead does not vouch for the future.
+    assert_eq!(said([-9, 0]), Some((size, now_s)));
+}
+
+#[test]
 fn a_line_over_another_history_or_by_another_key_counts_for_nothing() {
     let mut world = World::agreed();
     let mirror = mirror(&world);
