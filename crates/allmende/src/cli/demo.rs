@@ -53,7 +53,8 @@ impl Demo {
         }
         let report = play(&options, &teller).await?;
         teller.clear();
-        context.out.result(&report, || report.tables())
+        let around = if options.keep { report.around() } else { String::new() };
+        context.out.result(&report, || report.tables() + &around)
     }
 }
 

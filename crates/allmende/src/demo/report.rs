@@ -44,6 +44,8 @@ pub struct Left {
 /// The use of one process.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Usage {
+    /// Its process id.
+    pub pid: u32,
     /// Highest resident memory, in bytes.
     pub peak_memory_bytes: u64,
 }
@@ -79,6 +81,8 @@ pub struct Report {
     pub processes: BTreeMap<String, Usage>,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// Where the hub listens.
+    pub url: String,
     /// Where everything lies.
     pub data_dir: PathBuf,
 }
@@ -120,6 +124,24 @@ fn bytes(count: u64) -> String {
 }
 
 impl Report {
+    /// How to look around where everything was left running.
+    #[must_use]
+    pub fn around(&self) -> String {
+        let dir = self.data_dir.display();
+        let pids: Vec<String> = self.processes.values().map(|p| p.pid.to_string()).collect();
+        format!(
+            "\nEverything goes on in {dir}. Look around as any of the three, for instance:\n  \
+             allmende --home {dir}/north run show first-model\n  \
+             allmende --home {dir}/east agreement show current\n  \
+             allmende --home {dir}/west node outbox\n\
+             Pages for people are at {url}/console; a token to sign in with:\n  \
+             allmende --home {dir}/west token create --label browser\n\
+             Stop it all with:\n  kill {pids}\n",
+            url = self.url,
+            pids = pids.join(" ")
+        )
+    }
+
     /// The tables, for people.
     #[must_use]
     pub fn tables(&self) -> String {

@@ -394,9 +394,9 @@ async fn report(
         let party = organization.party;
         let outbox = stage.run(party, &["node", "outbox", "--sum"]).await?;
         left.insert(party.to_owned(), sums(&outbox));
-        processes.insert(party.to_owned(), Usage { peak_memory_bytes: stage.peak_memory_bytes(party).unwrap_or(0) });
+        processes.insert(party.to_owned(), usage(stage, party));
     }
-    processes.insert("hub".to_owned(), Usage { peak_memory_bytes: stage.peak_memory_bytes("hub").unwrap_or(0) });
+    processes.insert("hub".to_owned(), usage(stage, "hub"));
     Ok(Report {
         case: options.case.name(),
         seed: options.seed,
@@ -412,8 +412,13 @@ async fn report(
         refused,
         processes,
         seconds: started.elapsed().as_secs_f64(),
+        url: stage.url.clone(),
         data_dir: stage.dir.clone(),
     })
+}
+
+fn usage(stage: &Stage<'_>, name: &str) -> Usage {
+    Usage { pid: stage.pid(name).unwrap_or(0), peak_memory_bytes: stage.peak_memory_bytes(name).unwrap_or(0) }
 }
 
 /// Sums of an outbox by kind.
