@@ -401,7 +401,8 @@ statements! {
     ContributionMeasured "contribution.measured" by [Hub] Collaboration {
         /// Of which run.
         pub run: RunId,
-        /// Utility of every coalition: rows right over all held-out sets.
+        /// Utility of every coalition: rows right over the held-out sets of all who evaluated every one of them. A
+        /// coalition that was given up stands with what those of it are worth who stayed.
         pub values: Vec<CoalitionValue>,
         /// Each party's weight in the benefit, in the order of slots.
         pub shares: Vec<Ratio>,

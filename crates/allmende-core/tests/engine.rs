@@ -2,6 +2,7 @@
 //! engine asks for can be recorded.
 
 use allmende_core::collaboration::decision::{Outcome, Subject, Vote};
+use allmende_core::contribution::Ratio;
 use allmende_core::run::engine::{self, Task};
 use allmende_core::run::plan::Coalition;
 use allmende_core::state::runs::Status;
@@ -12,7 +13,7 @@ use allmende_core::statement::{
 use allmende_core::time::Timestamp;
 
 use crate::story::PARTIES;
-use crate::world::{TIMEOUT_MS, World, gov, hub, id, key, node};
+use crate::world::{HELD_OUT_ROWS, TIMEOUT_MS, World, correct, gov, hub, id, key, node};
 
 fn refused(run: &str) -> RunRefused {
     RunRefused { run: id(run), code: RefusalCode::Stopped, clause: None, log_size: 0 }
@@ -62,8 +63,14 @@ fn a_node_that_accepted_and_vanished_is_waited_for_once() {
     // Once for the first round; the later ones go on without it; once more for its evaluations.
     assert_eq!(took, 2 * TIMEOUT_MS);
     assert_eq!(run.absent.iter().copied().collect::<Vec<_>>(), [2]);
-    assert!(run.tracks.iter().all(|t| t.dropped == t.coalition.contains(2) || t.coalition == run.whole()));
-    assert_eq!(run.contribution, None, "not every coalition was trained");
+    assert!(run.tracks.iter().all(|t| t.dropped.is_some() == t.coalition.contains(2) || t.coalition == run.whole()));
+    // Every coalition with west is worth what the others of it are; all is measured on the rows of those who stayed.
+    let values: Vec<u64> = run.contribution.as_ref().unwrap().values.iter().map(|v| v.correct).collect();
+    let rows = |c| correct(Coalition(c), 0) + correct(Coalition(c), 1);
+    assert_eq!(values, [rows(7), rows(1), rows(2), 0, rows(3), rows(1), rows(2)]);
+    let last = run.contribution.as_ref().unwrap().shares[2];
+    // West's share by hand: it only ever adds something to both others, which is the last of three.
+    assert_eq!(last, Ratio::new(i128::from(rows(7)) - i128::from(rows(3)), 3).unwrap());
 }
 
 #[test]
@@ -198,6 +205,34 @@ fn an_evaluation_that_never_comes_is_waited_for_once() {
     world.wait(TIMEOUT_MS);
     world.hub_steps();
     let run = world.run("first");
+    assert_eq!(run.status, Status::Finished);
+    // The others' rows are enough for all coalitions alike.
+    let values = &run.contribution.as_ref().unwrap().values;
+    assert!(values.iter().all(|v| v.total == 2 * HELD_OUT_ROWS), "{values:?}");
+    let whole = values.iter().find(|v| v.coalition == Coalition(7)).unwrap();
+    assert_eq!(whole.correct, correct(Coalition(7), 0) + correct(Coalition(7), 2));
+}
+
+#[test]
+fn too_few_evaluations_measure_nothing() {
+    let mut world = World::ready(&PARTIES);
+    let mut plan = world.plan();
+    plan.rounds = 1;
+    world.started("first", plan);
+    for _ in 0..100 {
+        world.hub_steps();
+        for party in PARTIES {
+            let tasks = engine::tasks(world.run("first"), &id(party), &key(&node(party).key).public());
+            let honest = |t: &&Task| party == "east" || !matches!(t, Task::Evaluate { .. });
+            if let Some(task) = tasks.iter().find(honest) {
+                let body = world.task_body("first", party, task);
+                world.say(&node(party), body);
+            }
+        }
+    }
+    world.wait(TIMEOUT_MS);
+    world.hub_steps();
+    let run = world.run("first");
     assert_eq!((run.status, &run.contribution), (Status::Finished, &None));
 }
 
@@ -226,8 +261,11 @@ fn a_measuring_track_without_its_member_is_dropped_by_its_deadline() {
     world.hub_steps();
     let run = world.run("first");
     assert_eq!(run.status, Status::Finished);
-    let dropped: Vec<u16> = run.tracks.iter().filter(|t| t.dropped).map(|t| t.coalition.0).collect();
+    let dropped: Vec<u16> = run.tracks.iter().filter(|t| t.dropped.is_some()).map(|t| t.coalition.0).collect();
     assert_eq!(dropped, [2, 3, 6]);
+    let there: Vec<_> = run.tracks.iter().filter_map(|t| t.dropped).map(|c| c.0).collect();
+    assert_eq!(there, [0, 1, 4], "those who had sent their updates");
+    assert!(run.contribution.is_some());
 }
 
 #[test]
@@ -240,7 +278,7 @@ fn measuring_waits_for_nodes_that_are_busy_with_the_whole() {
         world.wait(TIMEOUT_MS / 3);
         world.hub_steps();
     }
-    assert!(world.run("first").tracks.iter().all(|t| !t.dropped));
+    assert!(world.run("first").tracks.iter().all(|t| t.dropped.is_none()));
     assert!(world.run("first").contribution.is_some());
 }
 

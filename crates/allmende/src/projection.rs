@@ -67,9 +67,11 @@ async fn keys_of(tx: &mut Tx, party: &Party) -> Result<(), DbError> {
 
 async fn members(tx: &mut Tx, log: &str, state: &State, opened: &[Opened]) -> Result<(), DbError> {
     let Some(charter) = state.charter() else { return Ok(()) };
-    let touches =
-        |o: &&Opened| matches!(o.statement.body.kind().split_once('.'), Some(("collaboration" | "decision", _)));
-    if !opened.iter().any(|o| touches(&o)) {
+    // Parties are invited and join by themselves; decisions let them in and put them out when they end.
+    let touches = |o: &Opened| {
+        matches!(o.statement.body.kind().split_once('.'), Some(("collaboration", _) | ("decision", "closed")))
+    };
+    if !opened.iter().any(touches) {
         return Ok(());
     }
     let founded_at = state.members().values().min().map_or(0, |at| at.0);

@@ -95,10 +95,7 @@ impl Next {
 #[must_use]
 pub fn next(state: &State, now: Timestamp) -> Next {
     let mut next = Next::default();
-    for (id, decided) in state.decisions() {
-        if decided.closed.is_some() {
-            continue;
-        }
+    for (_, id) in state.open_decisions() {
         match state.standing(id, now) {
             Some(Standing::Decided(outcome)) => {
                 next.steps.push(Step::CloseDecision { decision: id.clone(), outcome });

@@ -248,6 +248,13 @@ impl Coalition {
     }
 }
 
+/// The coalition of these slots; those beyond the last possible one are no members.
+impl FromIterator<u32> for Coalition {
+    fn from_iter<I: IntoIterator<Item = u32>>(slots: I) -> Self {
+        Self(slots.into_iter().filter_map(|slot| 1_u16.checked_shl(slot)).fold(0, |mask, bit| mask | bit))
+    }
+}
+
 impl std::fmt::Debug for Coalition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.slots()).finish()

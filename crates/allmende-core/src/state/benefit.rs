@@ -9,6 +9,7 @@ use crate::amount::Amount;
 use crate::contribution::{AllZero, Negative, Ratio, shapley, shares};
 use crate::id::PartyId;
 use crate::ledger::account::{AccountId, Action, Transfer};
+use crate::run::plan::Coalition;
 use crate::settlement::{Settlement, settle};
 use crate::statement::{CoalitionValue, ContributionMeasured, PayoutPosted};
 
@@ -35,18 +36,18 @@ impl State {
         let (_, benefit) =
             self.benefit(run).ok_or(Refusal::TooEarly { detail: "the terms have no clause on benefit" })?;
         let slots = run.plan.slots.len();
-        let incomplete = Refusal::TooEarly { detail: "not every coalition was trained and evaluated by all" };
+        let incomplete = Refusal::TooEarly { detail: "fewer members than the minimum evaluated every coalition" };
         match benefit.rule {
             BenefitRule::Shapley => {
+                let empty = benefit.empty.unwrap_or(0);
                 let values: Vec<CoalitionValue> = run
-                    .plan
-                    .tracks()
-                    .into_iter()
-                    .map(|coalition| run.utility(coalition, run.plan.rounds).ok_or_else(|| incomplete.clone()))
+                    .tracks
+                    .iter()
+                    .map(|t| run.worth(t.coalition, empty).ok_or_else(|| incomplete.clone()))
                     .collect::<Result<_, _>>()?;
-                let utility = |coalition: crate::run::plan::Coalition| {
+                let utility = |coalition: Coalition| {
                     if coalition.is_empty() {
-                        return Some(i64::from(benefit.empty.unwrap_or(0)));
+                        return Some(i64::from(empty));
                     }
                     let value = values.iter().find(|v| v.coalition == coalition)?;
                     i64::try_from(value.correct).ok()

@@ -1,5 +1,6 @@
 //! Decisions of the members and what each brings about.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::runs::Status;
@@ -11,6 +12,8 @@ use crate::time::Timestamp;
 
 /// Most decisions in one collaboration.
 const MAX_DECISIONS: usize = 100_000;
+/// Most decisions that one member may hold open: each open one is looked at whenever the log grows.
+const MAX_OPEN_BY_ONE: usize = 64;
 
 /// A matter put to the members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +38,25 @@ impl State {
     pub fn standing(&self, decision: &DecisionId, now: Timestamp) -> Option<Standing> {
         let decided = self.decisions.get(decision)?;
         let charter = self.charter.as_ref()?;
-        // Members who left or were excluded since have no vote.
-        let voters: Vec<_> = decided.voters.iter().filter(|v| self.members.contains_key(v)).cloned().collect();
+        // Members who left or were excluded since have no vote. Mostly nobody has: no copy then.
+        let stays = |voter: &&PartyId| self.members.contains_key(*voter);
+        let voters = if decided.voters.iter().all(|v| stays(&v)) {
+            Cow::Borrowed(&decided.voters)
+        } else {
+            Cow::Owned(decided.voters.iter().filter(stays).cloned().collect())
+        };
         Some(standing(charter, &voters, &decided.votes, decided.opened_at, now))
     }
 
     /// Whether the members decided for exactly this subject.
     #[must_use]
     pub fn has_passed(&self, subject: &Subject) -> bool {
-        self.decisions.values().any(|d| d.subject == *subject && matches!(d.closed, Some((Outcome::Passed, _))))
+        self.passed.contains(subject)
+    }
+
+    /// The open decisions, each with its subject, in the order of the subjects.
+    pub fn open_decisions(&self) -> impl Iterator<Item = (&Subject, &DecisionId)> {
+        self.open.iter()
     }
 
     pub(super) fn decision_opened(&mut self, context: &Context<'_>, body: &DecisionOpened) -> Checked {
@@ -54,8 +67,12 @@ impl State {
         if self.decisions.len() >= MAX_DECISIONS {
             return Err(Refusal::Limit { what: "decisions in one collaboration", limit: MAX_DECISIONS as u64 });
         }
-        if self.decisions.values().any(|d| d.subject == body.subject && d.closed.is_none()) {
+        if self.open.contains_key(&body.subject) {
             return Err(Refusal::BadSubject { detail: "the same matter is open already" });
+        }
+        let open = self.open.values().filter_map(|id| self.decisions.get(id));
+        if open.filter(|d| d.opened_by == *context.party()).count() >= MAX_OPEN_BY_ONE {
+            return Err(Refusal::Limit { what: "open decisions of one member", limit: MAX_OPEN_BY_ONE as u64 });
         }
         self.require_decidable(body.subject.matter(), context.at)?;
         self.check_subject(&body.subject)?;
@@ -71,6 +88,7 @@ impl State {
             votes: BTreeMap::new(),
             closed: None,
         };
+        self.open.insert(body.subject.clone(), body.decision.clone());
         self.decisions.insert(body.decision.clone(), decided);
         Ok(())
     }
@@ -140,6 +158,10 @@ impl State {
         let Some(decided) = self.decisions.get_mut(&body.decision) else { return Ok(()) };
         decided.closed = Some((body.outcome, context.at));
         let subject = decided.subject.clone();
+        self.open.remove(&subject);
+        if body.outcome == Outcome::Passed {
+            self.passed.insert(subject.clone());
+        }
         self.take_effect(&subject, body.outcome, context.at);
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agreement::terms::Terms;
 use crate::collaboration::charter::Charter;
+use crate::collaboration::decision::Subject;
 use crate::digest::Digest;
 use crate::id::{AssetId, CollaborationId, DecisionId, Label, Origin, PartyId, RunId};
 use crate::ledger::account::Accounts;
@@ -56,6 +57,10 @@ pub struct State {
     excluded: BTreeSet<PartyId>,
     agreements: BTreeMap<Digest, Agreement>,
     decisions: BTreeMap<DecisionId, Decided>,
+    /// The open ones by their subjects, of which each is open at most once.
+    open: BTreeMap<Subject, DecisionId>,
+    /// What was decided in favour.
+    passed: BTreeSet<Subject>,
     assets: BTreeMap<AssetId, Asset>,
     runs: BTreeMap<RunId, runs::Run>,
     payouts: BTreeMap<Label, RunId>,
@@ -100,6 +105,8 @@ impl State {
             excluded: BTreeSet::new(),
             agreements: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            open: BTreeMap::new(),
+            passed: BTreeSet::new(),
             assets: BTreeMap::new(),
             runs: BTreeMap::new(),
             payouts: BTreeMap::new(),

@@ -101,8 +101,9 @@ pub struct Appended {
     pub arrived_at: Timestamp,
 }
 
-/// What the rules want to add after a batch, given the state: one hub statement at a time until none is due.
-pub type Consequence = fn(&State, Timestamp) -> Option<(Body, Option<Digest>)>;
+/// What the rules want to add after a batch, given the state: the hub's statements that are due now, each with the terms
+/// that it stands under. Asked again after them, until none is due.
+pub type Consequence = fn(&State, Timestamp) -> Vec<(Body, Option<Digest>)>;
 
 /// What of the state is also kept in tables, written in the same transaction as the entries.
 pub type Project = for<'a> fn(
@@ -364,15 +365,24 @@ impl Log {
     }
 
     fn consequences(&self, inner: &mut Inner, batch: &mut Batch) {
-        for _ in 0..MAX_CONSEQUENCES {
-            let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
-            let kind = body.kind();
-            let applied = self
-                .seal(&inner.state, body, agreement, batch.now)
-                .and_then(|(e, opened)| apply(inner, batch, e, opened));
-            if let Err(error) = applied {
-                // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
-                tracing::error!(log = self.name, kind, %error, "a consequence was refused");
+        let end = batch.records.len() + MAX_CONSEQUENCES;
+        while batch.records.len() < end {
+            let due = (self.keeper.consequence)(&inner.state, batch.now);
+            let before = batch.records.len();
+            for (body, agreement) in due {
+                let kind = body.kind();
+                let applied = self
+                    .seal(&inner.state, body, agreement, batch.now)
+                    .and_then(|(e, opened)| apply(inner, batch, e, opened));
+                match applied {
+                    Ok(_) => {}
+                    // One of those before made it needless.
+                    Err(_) if batch.records.len() > before => {}
+                    // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
+                    Err(error) => tracing::error!(log = self.name, kind, %error, "a consequence was refused"),
+                }
+            }
+            if batch.records.len() == before {
                 return;
             }
         }

@@ -23,11 +23,11 @@ use crate::error::{ApiError, Code};
 
 pub use conductor::{conduct, conduct_all};
 
-/// The next statement that the rules alone make due, if any: everything of the engine's but the closing of rounds, which
-/// needs the updates' bytes.
+/// The statements that the rules alone make due: everything of the engine's but the closing of rounds, which needs the
+/// updates' bytes.
 #[must_use]
-pub fn consequence(state: &State, now: Timestamp) -> Option<(Body, Option<Digest>)> {
-    next(state, now).steps.into_iter().find_map(|step| statement(state, step))
+pub fn consequence(state: &State, now: Timestamp) -> Vec<(Body, Option<Digest>)> {
+    next(state, now).steps.into_iter().filter_map(|step| statement(state, step)).collect()
 }
 
 fn statement(state: &State, step: Step) -> Option<(Body, Option<Digest>)> {

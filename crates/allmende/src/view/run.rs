@@ -294,7 +294,7 @@ fn tracks(run: &Run) -> Vec<TrackView> {
         rounds_done: track.round() - 1,
         updates_in: u32::try_from(track.updates.len()).unwrap_or(u32::MAX),
         model: track.model().to_string(),
-        status: match (track.dropped, track.is_complete(&run.plan)) {
+        status: match (track.dropped.is_some(), track.is_complete(&run.plan)) {
             (true, _) => "dropped",
             (_, true) => "complete",
             _ => "active",

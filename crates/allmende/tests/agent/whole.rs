@@ -270,7 +270,7 @@ async fn three_nodes_train_evaluate_and_send_no_row() {
     let state = village.until("finished", |s| status(s).is_over()).await;
     let run = state.run(&RUN.parse().unwrap()).unwrap();
     assert_eq!(run.status, Status::Finished, "{run:?}");
-    assert!(run.tracks.iter().all(|t| !t.dropped && t.closed.len() == 3));
+    assert!(run.tracks.iter().all(|t| t.dropped.is_none() && t.closed.len() == 3));
     let (first, last) = (run.utility(run.whole(), 1).unwrap(), run.utility(run.whole(), 3).unwrap());
     assert!(last.correct >= first.correct && last.correct * 10 >= last.total * 8, "{first:?} {last:?}");
     for node in nodes {

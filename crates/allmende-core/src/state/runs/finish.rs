@@ -58,7 +58,7 @@ impl State {
         self.require_node(context, run, body.slot)?;
         self.still_allowed(run, context.at)?;
         let no_track = || Refusal::NoTrack { coalition: body.coalition };
-        let track = run.track(body.coalition).filter(|t| !t.dropped).ok_or_else(no_track)?;
+        let track = run.track(body.coalition).filter(|t| t.dropped.is_none()).ok_or_else(no_track)?;
         let model = track.models.get(body.round as usize).filter(|_| run.plan.is_evaluated(body.coalition, body.round));
         let model = *model.ok_or(Refusal::WrongRound { expected: run.plan.rounds, got: body.round })?;
         require_model(model, body.model)?;

@@ -90,8 +90,8 @@ pub struct Track {
     pub updates: BTreeMap<u32, Counted>,
     /// What each closed round counted.
     pub closed: Vec<Vec<Counted>>,
-    /// Given up for want of a member.
-    pub dropped: bool,
+    /// Given up for want of a member; then it is worth as much as these, who were there.
+    pub dropped: Option<Coalition>,
 }
 
 impl Track {
@@ -119,7 +119,7 @@ impl Track {
     /// Whether rounds go on.
     #[must_use]
     pub fn is_active(&self, plan: &Plan) -> bool {
-        !self.dropped && !self.is_complete(plan)
+        self.dropped.is_none() && !self.is_complete(plan)
     }
 }
 
@@ -228,11 +228,40 @@ impl Run {
             .map(|(&slot, _)| slot)
     }
 
-    /// Rows right and rows evaluated, over all slots, of `coalition`'s model after `round`; none unless every slot of the
-    /// plan has reported.
+    /// What `coalition` is worth in the end; `empty` when nobody of it was there. One that was given up is worth as much as
+    /// those of it who stayed: whoever went away adds nothing to the others and takes nothing from them.
+    #[must_use]
+    pub fn worth(&self, coalition: Coalition, empty: u32) -> Option<CoalitionValue> {
+        let mut trained = coalition;
+        // Each step has fewer slots than the one before.
+        while let Some(there) = self.track(trained).and_then(|t| t.dropped) {
+            trained = there;
+        }
+        if trained.is_empty() {
+            return Some(CoalitionValue { coalition, correct: empty.into(), total: 0 });
+        }
+        self.utility(trained, self.plan.rounds).map(|value| CoalitionValue { coalition, ..value })
+    }
+
+    /// The slots whose held-out rows count: all of the plan's, and once the run is over those that have evaluated the last
+    /// model of every track that got so far, so that no member can hold up the others by going away. Every coalition is measured on the
+    /// same rows.
+    #[must_use]
+    pub fn evaluators(&self) -> Vec<u32> {
+        let going = self.status != Status::Finished;
+        let last = |t: &Track, slot| self.evaluations.contains_key(&(t.coalition, self.plan.rounds, slot));
+        let all = |slot| self.tracks.iter().all(|t| t.dropped.is_some() || last(t, slot));
+        (0..).take(self.plan.slots.len()).filter(|&slot| going || all(slot)).collect()
+    }
+
+    /// Rows right and rows evaluated, over all [`Self::evaluators`], of `coalition`'s model after `round`; none unless each
+    /// of them has reported, and they are as many as the plan's minimum.
     #[must_use]
     pub fn utility(&self, coalition: Coalition, round: u32) -> Option<CoalitionValue> {
-        let slots = 0..u32::try_from(self.plan.slots.len()).ok()?;
+        let slots = self.evaluators();
+        if slots.len() < self.plan.min_parties as usize {
+            return None;
+        }
         slots.into_iter().try_fold(CoalitionValue { coalition, correct: 0, total: 0 }, |sum, slot| {
             let e = self.evaluations.get(&(coalition, round, slot))?;
             let correct = sum.correct.checked_add(e.correct)?;
@@ -251,7 +280,7 @@ impl Run {
     pub fn missing_evaluations(&self) -> Vec<(Coalition, u32, Digest, u32)> {
         let slots = u32::try_from(self.plan.slots.len()).unwrap_or(0);
         let mut missing = Vec::new();
-        for track in self.tracks.iter().filter(|t| !t.dropped) {
+        for track in self.tracks.iter().filter(|t| t.dropped.is_none()) {
             for (round, &model) in (0_u32..).zip(&track.models).skip(1) {
                 if !self.plan.is_evaluated(track.coalition, round) {
                     continue;

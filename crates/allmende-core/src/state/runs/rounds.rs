@@ -35,6 +35,16 @@ impl Run {
         gone || now >= self.round_deadline(track)
     }
 
+    /// Those of a measuring track whose members do not all go on: who is present, if somebody is not, and otherwise who has
+    /// sent its update of the open round.
+    fn who_is_there(&self, coalition: Coalition) -> Coalition {
+        let present: Coalition = self.present().filter(|&slot| coalition.contains(slot as usize)).collect();
+        if present != coalition {
+            return present;
+        }
+        self.track(coalition).map_or(present, |track| track.updates.keys().copied().collect())
+    }
+
     /// When `track`'s open round is over at the latest. The whole coalition's time begins with the round. Measuring tracks
     /// are all open at once and a node works on one after the other, the whole coalition's first: their time is up when
     /// nothing has come from anybody for that long.
@@ -156,10 +166,11 @@ impl State {
         if !run.may_drop(body.coalition, context.at) {
             return Err(Refusal::TooEarly { detail: "the track can still go on" });
         }
+        let there = run.who_is_there(body.coalition);
         let run = self.run_mut(&body.run)?;
         // Nobody did anything: what else waits for a sign of life does not wait longer.
         if let Some(track) = run.tracks.iter_mut().find(|t| t.coalition == body.coalition) {
-            track.dropped = true;
+            track.dropped = Some(there);
         }
         Ok(())
     }

@@ -197,7 +197,7 @@ impl State {
                 opened_at: context.at,
                 updates: BTreeMap::new(),
                 closed: Vec::new(),
-                dropped: false,
+                dropped: None,
             })
             .collect();
         Ok(())
