@@ -14,6 +14,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
+use crate::git::{Git, GitError};
 use crate::keyfile::{KeyFileError, private_dir, signing_key};
 use crate::ledger::bell::Bells;
 use crate::ledger::log::{Consequence, Keeper};
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The store of bytes.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The bare repositories.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -66,6 +70,8 @@ pub struct Inner {
     pub db: Db,
     /// The store of bytes.
     pub blobs: Blobs,
+    /// The bare repositories.
+    pub git: Git,
     /// The time; never earlier than any stored arrival.
     pub clock: Clock,
     /// Signs checkpoints, offers and attestations. Kept in `data_dir/hub.key` (64 hexadecimal digits, mode 0600), made
@@ -125,6 +131,7 @@ impl App {
         let hub_key = Arc::new(signing_key(&config.data_dir.join("hub.key"))?);
         let tls = tls::server(&config)?;
         let blobs = Blobs::open(&config.blob_store())?;
+        let git = Git::open(&config.git_dir()).await?;
         let options = DbOptions {
             url: config.database_url(),
             connections: config.database_connections,
@@ -151,6 +158,7 @@ impl App {
         Ok(Self(Arc::new(Inner {
             db,
             blobs,
+            git,
             clock,
             hub_key,
             keys: Box::new(keys),

@@ -134,6 +134,8 @@ settings! {
     database_url: String = "";
     /// Where large bytes lie: a folder, or `memory:///` for tests. Empty means `blobs` in `data_dir`.
     blob_store: String = "";
+    /// Folder of the bare git repositories; several hub processes share it. Empty means `git` in `data_dir`.
+    git_dir: PathBuf = "";
     /// Whether every log also stands as tiles in `data_dir/export`, for auditors' tools and for rebuilding a lost database.
     export_tiles: bool = "true";
     /// Connections to the database for reading.
@@ -348,6 +350,12 @@ impl Config {
         } else {
             self.blob_store.clone()
         }
+    }
+
+    /// The folder of the bare repositories, with the default filled in.
+    #[must_use]
+    pub fn git_dir(&self) -> PathBuf {
+        if self.git_dir.as_os_str().is_empty() { self.data_dir.join("git") } else { self.git_dir.clone() }
     }
 
     /// The mode of TLS with `auto` decided.

@@ -1,6 +1,6 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
-//! Slices by noun; each imports only to its left: ledger → party → collaboration → agreement → asset → node → run →
+//! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -16,6 +16,7 @@ pub mod db;
 pub mod error;
 pub mod extract;
 pub mod faults;
+pub mod git;
 pub mod idempotency;
 pub mod keyfile;
 pub mod logs;
@@ -25,6 +26,7 @@ pub mod router;
 pub mod server;
 pub mod tls;
 
+pub mod account;
 pub mod agent;
 pub mod asset;
 pub mod backup;
@@ -36,8 +38,10 @@ pub mod demo;
 pub mod ledger;
 pub mod node;
 pub mod party;
+pub mod repo;
 pub mod run;
 pub mod verify;
 pub mod view;
+pub mod wire;
 
 pub mod hub;

@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod http;
 mod reference;
+mod repo;
 mod stores;
 mod story;
 mod tidy;

@@ -27,6 +27,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "restores and nodes",
         sql: include_str!("../../migrations/0003_restores_and_nodes.sql"),
     },
+    Migration {
+        version: 5,
+        name: "accounts and repositories",
+        sql: include_str!("../../migrations/0005_accounts_and_repositories.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -6,9 +6,11 @@ use super::source::{File, files, paths};
 const ORDER: &[&str] = &[
     "ledger",
     "party",
+    "account",
     "collaboration",
     "agreement",
     "asset",
+    "repo",
     "node",
     "run",
     "contribution",

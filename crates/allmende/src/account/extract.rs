@@ -1,0 +1,128 @@
+//! Who makes a request to the surfaces that people's tools speak.
+
+use allmende_core::time::Timestamp;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::token::{TokenInfo, authenticate, note_use};
+use super::{Account, AccountName, Kind, Membership, Role, store};
+use crate::app::App;
+use crate::auth::{self, Scope};
+use crate::db::DbError;
+use crate::error::{ApiError, Code};
+use crate::transaction;
+
+/// An account that was recognized by its token.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// Who.
+    pub account: Account,
+    /// The organizations that it belongs to.
+    pub memberships: Vec<Membership>,
+    /// The token.
+    pub token: TokenInfo,
+}
+
+impl Principal {
+    /// The principal's role in `account`: its own, or one that it belongs to.
+    #[must_use]
+    pub fn role_in(&self, account: &str) -> Option<Role> {
+        if self.account.id == account {
+            return Some(Role::Admin);
+        }
+        self.memberships.iter().find(|m| m.organization.id == account).map(|m| m.role)
+    }
+}
+
+/// The secret of a bearer token, or of a password as git sends it.
+fn secret(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let refuse = || ApiError::new(Code::Unauthenticated, "Invalid credentials in Authorization header");
+    let (scheme, rest) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(refuse)?;
+    if values.next().is_some() {
+        return Err(refuse());
+    }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Some(rest.trim().to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(refuse());
+    }
+    let pair = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refuse)?;
+    let (user, password) = pair.split_once(':').ok_or_else(refuse)?;
+    // Tools that know only one field put the token into the user's name.
+    Ok(Some(if password.is_empty() { user } else { password }.to_owned()))
+}
+
+async fn principal(parts: &Parts, app: &App) -> Result<Option<Principal>, ApiError> {
+    let Some(secret) = secret(&parts.headers)? else { return Ok(None) };
+    let now = app.clock.now();
+    if secret.starts_with("alm_") {
+        return of_party(app, &secret, now).await.map(Some);
+    }
+    let mut connection = app.db.read().await?;
+    let found = authenticate(&mut connection, &secret, now).await?;
+    let Some((account, token, stale)) = found else { return Err(unknown()) };
+    let memberships = store::memberships(&mut connection, &account).await?;
+    drop(connection);
+    if stale {
+        let noted: Result<(), DbError> = transaction!(app.db, tx => { note_use(tx, &token.id, now).await });
+        if let Err(error) = noted {
+            // A full disk must not keep readers out.
+            tracing::warn!(%error, "last use of a token not noted");
+        }
+    }
+    Ok(Some(Principal { account, memberships, token }))
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(Code::Unauthenticated, "Invalid credentials in Authorization header")
+        .hint("the token is unknown, expired or revoked")
+}
+
+/// A party's token acts for the organization that the party is, which comes into being with its first use.
+async fn of_party(app: &App, secret: &str, now: Timestamp) -> Result<Principal, ApiError> {
+    let found = auth::authenticate(&mut *app.db.read().await?, secret, now).await?;
+    let Some((caller, _)) = found else { return Err(unknown()) };
+    caller.require(Scope::Read)?;
+    let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
+    let token = TokenInfo { id: caller.token_id, label: String::new(), rights, created_at: now, expires_at: None };
+    let standing = store::by_party(&mut *app.db.read().await?, &caller.party).await?;
+    let account = match standing {
+        Some(account) => account,
+        None => {
+            let name: AccountName = caller.party.as_str().parse().map_err(|e| {
+                ApiError::new(Code::Unprocessable, format!("the party's name is no name of an organization: {e}"))
+            })?;
+            transaction!(app.db, tx => {
+                match store::by_party(tx, &caller.party).await? {
+                    Some(account) => Ok(account),
+                    None => {
+                        let party = Some(&caller.party);
+                        store::create(tx, Kind::Organization, &name, name.as_str(), party, true, now).await
+                    }
+                }
+            })?
+        }
+    };
+    Ok(Principal { account, memberships: Vec::new(), token })
+}
+
+impl FromRequestParts<App> for Principal {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let refuse = || ApiError::new(Code::Unauthenticated, "Invalid username or password.");
+        principal(parts, app).await?.ok_or_else(refuse)
+    }
+}
+
+impl OptionalFromRequestParts<App> for Principal {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, ApiError> {
+        principal(parts, app).await
+    }
+}

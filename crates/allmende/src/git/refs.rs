@@ -1,0 +1,191 @@
+//! Branches, tags and the refs of pull requests.
+
+use super::{GitError, GitRepo, Oid};
+
+/// Most refs of one repository that are listed.
+const MAX_REFS: usize = 100_000;
+
+/// A ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ref {
+    /// In full: `refs/heads/main`.
+    pub name: String,
+    /// The commit that it leads to, through a tag's own object if there is one.
+    pub commit: Oid,
+}
+
+/// A change of one ref: from `old` to `new`, where the zero id stands for a ref that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// In full.
+    pub name: String,
+    /// Where it must be before.
+    pub old: Oid,
+    /// Where it is after.
+    pub new: Oid,
+}
+
+/// Whether `name` may be part of a ref's name, by git's own rules and without anything that a shell of ours would notice.
+#[must_use]
+pub fn is_valid_name(name: &str) -> bool {
+    let part =
+        |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock") && !part.ends_with('.');
+    let bad = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\' | '\u{7f}');
+    (1..=200).contains(&name.len())
+        && name != "@"
+        && !name.starts_with('-')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.chars().any(bad)
+        && name.split('/').all(part)
+}
+
+impl GitRepo {
+    /// The commit that a revision names: a branch, a tag, a ref in full, or a commit's id (whole, or its first seven or
+    /// more digits).
+    ///
+    /// # Errors
+    /// [`GitError::NoRevision`].
+    pub async fn resolve(&self, revision: &str) -> Result<Oid, GitError> {
+        let unknown = || GitError::NoRevision(revision.chars().take(200).collect());
+        if !is_valid_name(revision) {
+            return Err(unknown());
+        }
+        let mut names = Vec::new();
+        if revision.starts_with("refs/") {
+            names.push(revision.to_owned());
+        } else {
+            names.push(format!("refs/heads/{revision}"));
+            names.push(format!("refs/tags/{revision}"));
+            names.push(format!("refs/{revision}"));
+            let hex = revision.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+            if hex && (7..=40).contains(&revision.len()) {
+                names.push(revision.to_owned());
+            }
+        }
+        let asked: String = names.iter().map(|name| format!("{name}^{{commit}}\n")).collect();
+        let answer = self.run(["cat-file", "--batch-check=%(objecttype) %(objectname)"], asked.as_bytes()).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let found = answer.lines().find_map(|line| line.strip_prefix("commit "));
+        found.ok_or_else(unknown)?.parse()
+    }
+
+    /// All refs that begin with `prefix`, by name.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn refs(&self, prefix: &str) -> Result<Vec<Ref>, GitError> {
+        let count = format!("--count={MAX_REFS}");
+        let format = "--format=%(refname)%00%(objectname)%00%(*objectname)";
+        let answer = self.run(["for-each-ref", &count, format, prefix], &[]).await?;
+        let answer = String::from_utf8(answer).map_err(|_| GitError::Answer("a ref's name is no UTF-8"))?;
+        answer
+            .lines()
+            .map(|line| {
+                let mut fields = line.split('\0');
+                let (name, own, peeled) = (fields.next(), fields.next(), fields.next());
+                let commit =
+                    peeled.filter(|oid| !oid.is_empty()).or(own).ok_or(GitError::Answer("a ref without id"))?;
+                Ok(Ref { name: name.unwrap_or_default().to_owned(), commit: commit.parse()? })
+            })
+            .collect()
+    }
+
+    /// Changes refs, all or none.
+    ///
+    /// # Errors
+    /// [`GitError::Moved`] when one is not where its change begins.
+    pub async fn change_refs(&self, changes: &[Change]) -> Result<(), GitError> {
+        let mut input = String::from("start\0");
+        for Change { name, old, new } in changes {
+            if !name.starts_with("refs/") || !is_valid_name(name) {
+                return Err(GitError::BadRef(name.clone()));
+            }
+            match (*old == Oid::ZERO, *new == Oid::ZERO) {
+                (_, true) => input.push_str(&format!("delete {name}\0{old}\0")),
+                (true, false) => input.push_str(&format!("create {name}\0{new}\0")),
+                (false, false) => input.push_str(&format!("update {name}\0{new}\0{old}\0")),
+            }
+        }
+        input.push_str("prepare\0commit\0");
+        let result = self.run(["update-ref", "--stdin", "-z"], input.as_bytes()).await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(GitError::Failed { said, .. }) if said.contains("but expected") || said.contains("cannot lock ref") => {
+                Err(GitError::Moved(changes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a ref, wherever it leads.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
+        if !name.starts_with("refs/") || !is_valid_name(name) {
+            return Err(GitError::BadRef(name.to_owned()));
+        }
+        self.run(["update-ref", "-d", name], &[]).await.map(|_| ())
+    }
+
+    /// Creates a tag with a message, or without one a tag that is only a name.
+    ///
+    /// # Errors
+    /// [`GitError::RefExists`].
+    pub async fn tag(&self, name: &str, commit: Oid, message: Option<&str>, tagger: &str) -> Result<(), GitError> {
+        let full = format!("refs/tags/{name}");
+        if !is_valid_name(&full) {
+            return Err(GitError::BadRef(name.to_owned()));
+        }
+        let target = match message {
+            None => commit,
+            Some(message) => {
+                let object = format!("object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message}\n");
+                let answer = self.run(["mktag"], object.as_bytes()).await?;
+                String::from_utf8_lossy(&answer).trim().parse()?
+            }
+        };
+        match self.change_refs(&[Change { name: full.clone(), old: Oid::ZERO, new: target }]).await {
+            Err(GitError::Moved(_)) => Err(GitError::RefExists(full)),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid_name;
+
+    #[test]
+    fn names_of_refs() {
+        for good in ["main", "v1.0", "feature/x", "refs/pr/1", "a@b", "ä"] {
+            assert!(is_valid_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "a..b",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "@{u}",
+            "@",
+            "a/",
+            "/a",
+            "a//b",
+            ".a",
+            "a/.b",
+            "a.lock",
+            "a.",
+            "a\\b",
+            "a*",
+            "a[",
+            "a\n",
+            "HEAD^{tree}",
+        ] {
+            assert!(!is_valid_name(bad), "{bad:?}");
+        }
+    }
+}

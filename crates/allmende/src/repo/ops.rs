@@ -1,0 +1,171 @@
+//! What is done with repositories as a whole: find, create, move, remove.
+
+use super::store::{self, NewRepo};
+use super::{Kind, Repo, RepoError, RepoName, Right, Settings, right};
+use crate::account::store as accounts;
+use crate::account::{Account, Kind as AccountKind, Principal, Role, new_id};
+use crate::app::App;
+use crate::git::commit::{Author, Builder};
+use crate::git::refs::Change;
+use crate::git::{GitRepo, Oid};
+use crate::transaction;
+
+/// The branch that a repository begins with and that its card is read from.
+pub const MAIN: &str = "refs/heads/main";
+
+/// A repository as somebody sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The repository.
+    pub repo: Repo,
+    /// What they may do with it.
+    pub right: Right,
+}
+
+impl Seen {
+    /// Refuses unless they may do as much.
+    ///
+    /// # Errors
+    /// [`RepoError::Forbidden`].
+    pub fn require(&self, needed: Right) -> Result<(), RepoError> {
+        if self.right < needed {
+            return Err(RepoError::Forbidden(match needed {
+                Right::Read => "You may not read this repository",
+                Right::Write => {
+                    "You may not write to this repository: it needs the role 'write' and a token that may write"
+                }
+                Right::Admin => {
+                    "You may not administrate this repository: it needs the role 'admin' and a token that may write"
+                }
+            }));
+        }
+        if needed == Right::Write && self.repo.settings.frozen {
+            return Err(RepoError::Forbidden("Nobody can write to this repository any more: its owner has frozen it"));
+        }
+        Ok(())
+    }
+
+    /// Its history.
+    #[must_use]
+    pub fn git(&self, app: &App) -> GitRepo {
+        app.git.repo(&self.repo.id)
+    }
+}
+
+/// The repository as `principal` sees it.
+///
+/// # Errors
+/// [`RepoError::NotFound`] when there is none, or none that they may know of.
+pub async fn see(
+    app: &App,
+    principal: Option<&Principal>,
+    kind: Kind,
+    space: &str,
+    name: &str,
+) -> Result<Seen, RepoError> {
+    let found = store::find(&mut *app.db.read().await?, kind, space, name).await?;
+    let repo = found.ok_or(RepoError::NotFound)?;
+    let right = right(principal, &repo).ok_or(RepoError::NotFound)?;
+    Ok(Seen { repo, right })
+}
+
+/// The account that `principal` may create repositories for: its own, or the organization `space`.
+///
+/// # Errors
+/// [`RepoError::Forbidden`] or [`crate::account::AccountError::Unknown`].
+pub async fn owner(app: &App, principal: &Principal, space: Option<&str>, name: &str) -> Result<Account, RepoError> {
+    let owner = match space {
+        None => principal.account.clone(),
+        Some(space) => accounts::by_name(&mut *app.db.read().await?, space)
+            .await?
+            .ok_or_else(|| crate::account::AccountError::Unknown(space.to_owned()))?,
+    };
+    let role = principal.role_in(&owner.id);
+    if role.is_none_or(|role| role < Role::Contributor) {
+        return Err(RepoError::Forbidden("You don't have the rights to create a repository under this namespace"));
+    }
+    if !principal.token.rights.reach(owner.name.as_str(), name, true) {
+        return Err(RepoError::Forbidden("This token may not create repositories under this namespace"));
+    }
+    Ok(owner)
+}
+
+/// What somebody wants to create.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What it will hold.
+    pub kind: Kind,
+    /// Its owner, from [`owner`].
+    pub owner: Account,
+    /// Its name.
+    pub name: RepoName,
+    /// Whether only its owner's people see it; the owner's default if nothing is said.
+    pub private: Option<bool>,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// Creates a repository with a first commit that says which files are large.
+///
+/// # Errors
+/// [`RepoError::Exists`].
+pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<Repo, RepoError> {
+    let now = app.clock.now();
+    let private = wanted.private.unwrap_or(match wanted.owner.kind {
+        AccountKind::Organization => wanted.owner.private_default,
+        AccountKind::User => false,
+    });
+    let Wanted { kind, owner, name, settings, .. } = wanted;
+    let new =
+        NewRepo { kind, owner, name, creator: principal.account.id.clone(), private, collaboration: None, settings };
+    // The folder first: a crash in between leaves a folder that nobody knows, never a repository without one.
+    let id = new_id()?;
+    let git = app.git.repo(&id);
+    git.create().await?;
+    let mut builder = Builder::start(&git, &[], &author(principal), "initial commit", now).await?;
+    if let Ok(path) = super::attributes::PATH.parse() {
+        builder.put(&path, super::attributes::initial(new.kind).as_bytes()).await?;
+    }
+    let first = builder.finish().await?;
+    git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
+    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
+    match &created {
+        Ok(_) => super::changes::note_head(app, &id, &git, first).await?,
+        Err(_) => git.remove().await?,
+    }
+    created
+}
+
+/// How `principal` stands in a history.
+#[must_use]
+pub fn author(principal: &Principal) -> Author {
+    let name = principal.account.name.as_str();
+    Author { name: name.to_owned(), email: format!("{name}@users.noreply.allmende") }
+}
+
+/// Removes a repository with its history.
+///
+/// # Errors
+/// [`RepoError`].
+pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
+    transaction!(app.db, tx => { store::delete(tx, repo).await.map_err(RepoError::from) })?;
+    // A crash in between leaves a folder that nobody knows.
+    app.git.repo(&repo.id).remove().await?;
+    Ok(())
+}
+
+/// Gives a repository another name or owner.
+///
+/// # Errors
+/// [`RepoError::Exists`].
+pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) -> Result<(), RepoError> {
+    transaction!(app.db, tx => { store::rename(tx, repo, owner, name).await })
+}
+
+/// Writes what the owner has set.
+///
+/// # Errors
+/// [`RepoError`].
+pub async fn configure(app: &App, repo: &Repo) -> Result<(), RepoError> {
+    transaction!(app.db, tx => { store::configure(tx, repo).await.map_err(RepoError::from) })
+}

@@ -1,0 +1,245 @@
+//! Commits of several changes: what is asked before, and the lines of the commit itself.
+
+use allmende_core::digest::Digest;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Base, HubError, There, commit_of};
+use crate::app::App;
+use crate::error::Code;
+use crate::extract::{self, Path};
+use crate::git::{GitError, RepoPath};
+use crate::repo::attributes::{self, LARGE_BYTES};
+use crate::repo::changes::{Change, Commit};
+use crate::repo::{RepoError, Right};
+
+/// Most files in one question before a commit.
+const MAX_FILES: usize = 256;
+/// Longest line of a commit: a file of the largest regular size in base64, and its path.
+const MAX_LINE_BYTES: usize = 15 << 20;
+/// Most bytes of a whole commit.
+const MAX_COMMIT_BYTES: u64 = 2 << 30;
+/// Most changes of one commit.
+const MAX_CHANGES: usize = 25_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    files: Vec<Asked>,
+    git_ignore: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    path: String,
+    #[serde(default)]
+    sample: String,
+    size: u64,
+}
+
+/// Which files are large, and which stand there already.
+pub async fn preupload(
+    State(app): State<App>,
+    Path((.., revision)): Path<(String, String, String, String)>,
+    there: There,
+    extract::Json(question): extract::Json<Question>,
+) -> Result<Json<Value>, HubError> {
+    there.who(Right::Read)?;
+    if question.files.len() > MAX_FILES {
+        return Err(HubError::new(Code::BadRequest, format!("more than {MAX_FILES} files in one question")));
+    }
+    let git = there.git(&app);
+    let commit = commit_of(&git, &revision).await?;
+    let paths: Vec<RepoPath> =
+        question.files.iter().map(|file| file.path.parse()).collect::<Result<_, crate::git::InvalidPath>>()?;
+    let mut standing = git.entries(commit, &paths).await?;
+    git.pointers(&mut standing).await?;
+    let lines = match git.entries(commit, &[attributes::PATH.parse()?]).await?.first() {
+        Some(entry) if entry.size <= attributes::MAX_BYTES as u64 => git.blob(entry.oid).await?,
+        _ => Vec::new(),
+    };
+    let lines = String::from_utf8_lossy(&lines);
+    let ignored = question.git_ignore.unwrap_or_default();
+    let answers = question.files.iter().zip(&paths).map(|(file, path)| {
+        let sample = STANDARD.decode(&file.sample).unwrap_or_default();
+        let text =
+            std::str::from_utf8(&sample).map_or_else(|e| e.error_len().is_none(), |_| true) && !sample.contains(&0);
+        let large = file.size > 0 && (file.size > LARGE_BYTES || attributes::is_large(&lines, path) || !text);
+        let entry = standing.iter().find(|entry| entry.path == path.as_str());
+        let oid = entry.map(|e| e.pointer.as_ref().map_or_else(|| e.oid.to_string(), |p| p.sha256.clone()));
+        json!({
+            "path": file.path, "uploadMode": if large { "lfs" } else { "regular" },
+            "shouldIgnore": attributes::is_ignored(&ignored, path), "oid": oid,
+        })
+    });
+    Ok(Json(json!({ "files": answers.collect::<Vec<_>>() })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "key", content = "value", rename_all = "camelCase")]
+enum Line {
+    #[serde(rename_all = "camelCase")]
+    Header {
+        summary: String,
+        #[serde(default)]
+        description: Option<String>,
+        #[serde(default)]
+        parent_commit: Option<String>,
+    },
+    File {
+        path: String,
+        content: String,
+        #[serde(default)]
+        encoding: Option<String>,
+    },
+    #[serde(rename_all = "camelCase")]
+    LfsFile {
+        path: String,
+        #[serde(default)]
+        algo: Option<String>,
+        oid: String,
+    },
+    DeletedFile {
+        path: String,
+    },
+    DeletedFolder {
+        path: String,
+    },
+}
+
+fn bad(detail: impl Into<String>) -> HubError {
+    HubError::new(Code::BadRequest, detail)
+}
+
+impl Line {
+    fn change(self) -> Result<Change, HubError> {
+        let path = |text: &str| text.trim_end_matches('/').parse::<RepoPath>();
+        match self {
+            Self::Header { .. } => Err(bad("a second header")),
+            Self::File { path: at, content, encoding } => {
+                let bytes = match encoding.as_deref() {
+                    Some("base64") => STANDARD.decode(content).map_err(|_| bad(format!("{at}: not base64")))?,
+                    None | Some("utf-8") => content.into_bytes(),
+                    Some(other) => return Err(bad(format!("{at}: the encoding '{other}' is unknown"))),
+                };
+                if bytes.len() as u64 > LARGE_BYTES {
+                    return Err(bad(format!("{at} has more than {LARGE_BYTES} bytes: upload it as a large file")));
+                }
+                Ok(Change::Put { path: path(&at)?, bytes })
+            }
+            Self::LfsFile { path: at, algo, oid } => {
+                if algo.is_some_and(|algo| algo != "sha256") {
+                    return Err(bad(format!("{at}: only sha256 names large files")));
+                }
+                let sha256: Digest =
+                    format!("sha256:{oid}").parse().map_err(|_| bad(format!("{at}: '{oid}' is no SHA-256")))?;
+                Ok(Change::PutLarge { path: path(&at)?, sha256 })
+            }
+            Self::DeletedFile { path: at } | Self::DeletedFolder { path: at } => {
+                Ok(Change::Delete { path: path(&at)? })
+            }
+        }
+    }
+}
+
+/// The lines of a body, each bounded, as they arrive.
+struct Lines {
+    body: axum::body::BodyDataStream,
+    rest: Vec<u8>,
+    read: u64,
+    ended: bool,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Line>, HubError> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.rest[searched..].iter().position(|&c| c == b'\n') {
+                let tail = self.rest.split_off(searched + at + 1);
+                let line = std::mem::replace(&mut self.rest, tail);
+                searched = 0;
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return parse(&line).map(Some);
+            }
+            searched = self.rest.len();
+            if self.rest.len() > MAX_LINE_BYTES {
+                return Err(HubError::new(Code::TooLarge, "a line of the commit is too long"));
+            }
+            if self.ended {
+                let line = std::mem::take(&mut self.rest);
+                return if line.iter().all(u8::is_ascii_whitespace) { Ok(None) } else { parse(&line).map(Some) };
+            }
+            match self.body.next().await {
+                None => self.ended = true,
+                Some(piece) => {
+                    let piece = piece.map_err(|e| bad(format!("the commit broke off: {e}")))?;
+                    self.read += piece.len() as u64;
+                    if self.read > MAX_COMMIT_BYTES {
+                        return Err(HubError::new(Code::TooLarge, "the commit is too large"));
+                    }
+                    self.rest.extend_from_slice(&piece);
+                }
+            }
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Line, HubError> {
+    serde_json::from_slice(line).map_err(|e| bad(format!("a line of the commit cannot be read: {e}")))
+}
+
+/// Makes a commit of the changes in the body, one JSON object on each line, the header first.
+pub async fn commit(
+    State(app): State<App>,
+    Path((.., revision)): Path<(String, String, String, String)>,
+    Base(base): Base,
+    there: There,
+    request: Request,
+) -> Result<Json<Value>, HubError> {
+    let principal = there.who(Right::Write)?;
+    let body = request.into_body().into_data_stream();
+    let mut lines = Lines { body, rest: Vec::new(), read: 0, ended: false };
+    let Some(Line::Header { summary, description, parent_commit }) = lines.next().await? else {
+        return Err(bad("the first line must be the header"));
+    };
+    let message = match description.as_deref().map(str::trim) {
+        None | Some("") => summary,
+        Some(description) => format!("{summary}\n\n{description}"),
+    };
+    if message.trim().is_empty() || message.len() > 64 << 10 {
+        return Err(bad("a commit has a summary, and summary and description have at most 64 KiB"));
+    }
+    let began = Commit::begin(&app, &there.seen, principal, &revision, parent_commit.as_deref(), &message).await;
+    let mut commit = began.map_err(moved)?;
+    let mut taken = 0;
+    while let Some(line) = lines.next().await? {
+        taken += 1;
+        if taken > MAX_CHANGES {
+            return Err(bad(format!("more than {MAX_CHANGES} changes in one commit")));
+        }
+        commit.take(line.change()?).await?;
+    }
+    let oid = commit.finish().await.map_err(moved)?;
+    let repo = &there.seen.repo;
+    let url = format!("{base}/{}{}/commit/{oid}", repo.kind.prefix(), repo.full_name());
+    Ok(Json(json!({ "success": true, "commitOid": oid.to_string(), "commitUrl": url, "hookOutput": "" })))
+}
+
+fn moved(error: RepoError) -> HubError {
+    match error {
+        RepoError::Git(GitError::Moved(_)) => HubError::new(
+            Code::Conflict,
+            "The branch was updated since you opened this page. Please refresh and try again.",
+        )
+        .status(StatusCode::PRECONDITION_FAILED),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,180 @@
+//! The Hugging Face Hub, as its unmodified clients speak to it.
+//!
+//! Facts read from `huggingface_hub` 2.4.0 and `hf_xet` 1.8.0. Which of the client's own tests pass stands in
+//! `docs/reference/hub-conformance.md`.
+
+mod account;
+mod commit;
+mod error;
+mod history;
+mod info;
+mod refs;
+mod repos;
+mod resolve;
+mod tree;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::routing::{delete, get, post, put};
+use serde::Deserialize;
+
+pub use error::HubError;
+
+use crate::account::Principal;
+use crate::app::App;
+use crate::extract::Path;
+use crate::git::{GitRepo, Oid};
+use crate::repo::ops::{Seen, see};
+use crate::repo::{Kind, Right};
+
+/// Answered within the time of a request.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/api/whoami-v2", get(account::whoami))
+        .route("/api/users/{name}/overview", get(account::user))
+        .route("/api/organizations/{name}/overview", get(account::organization))
+        .route("/api/organizations/{name}/members", get(account::members))
+        .route("/api/repos/create", post(repos::create))
+        .route("/api/repos/delete", delete(repos::remove))
+        .route("/api/repos/move", post(repos::rename))
+        .route("/api/validate-yaml", post(repos::validate_yaml))
+        .route("/api/{kind}", get(repos::list))
+        .route("/api/{kind}/{space}/{name}", get(info::head))
+        .route("/api/{kind}/{space}/{name}/revision/{revision}", get(info::revision))
+        .route("/api/{kind}/{space}/{name}/settings", put(repos::settings))
+        .route("/api/{kind}/{space}/{name}/auth-check", get(repos::auth_check))
+        .route("/api/{kind}/{space}/{name}/tree/{revision}", get(tree::root))
+        .route("/api/{kind}/{space}/{name}/tree/{revision}/{*path}", get(tree::folder))
+        .route("/api/{kind}/{space}/{name}/paths-info/{revision}", post(tree::paths))
+        .route("/api/{kind}/{space}/{name}/refs", get(refs::list))
+        .route("/api/{kind}/{space}/{name}/branch/{*branch}", post(refs::branch).delete(refs::remove_branch))
+        .route("/api/{kind}/{space}/{name}/tag/{*tag}", post(refs::tag).delete(refs::remove_tag))
+        .route("/api/{kind}/{space}/{name}/commits/{revision}", get(history::commits))
+        .route("/api/{kind}/{space}/{name}/super-squash/{branch}", post(history::squash))
+        .route("/api/{kind}/{space}/{name}/preupload/{revision}", post(commit::preupload))
+}
+
+/// Bodies of bytes.
+pub fn transfers() -> Router<App> {
+    Router::new()
+        .route("/api/{kind}/{space}/{name}/commit/{revision}", post(commit::commit))
+        .route("/{space}/{name}/resolve/{revision}/{*path}", get(resolve::model))
+        .route("/{prefix}/{space}/{name}/resolve/{revision}/{*path}", get(resolve::other))
+}
+
+/// The repository that a path names: `/api/{kind}/{space}/{name}/…`.
+#[derive(Debug, Deserialize)]
+struct Named {
+    kind: String,
+    space: String,
+    name: String,
+}
+
+/// The caller and the repository that the path names, if they may see it.
+#[derive(Debug)]
+pub(crate) struct There {
+    pub principal: Option<Principal>,
+    pub seen: Seen,
+}
+
+impl There {
+    /// Finds it.
+    pub async fn find(
+        app: &App,
+        principal: Option<Principal>,
+        kind: Option<Kind>,
+        space: &str,
+        name: &str,
+    ) -> Result<Self, HubError> {
+        let anonymous = principal.is_none();
+        let missing = || crate::repo::RepoError::NotFound;
+        let seen = match kind {
+            Some(kind) => see(app, principal.as_ref(), kind, space, name).await,
+            None => Err(missing()),
+        };
+        let seen = seen.map_err(|e| HubError::from(e).to_anyone(anonymous))?;
+        Ok(Self { principal, seen })
+    }
+
+    /// Its history.
+    pub fn git(&self, app: &App) -> GitRepo {
+        self.seen.git(app)
+    }
+
+    /// The caller, who may do as much.
+    pub fn who(&self, needed: Right) -> Result<&Principal, HubError> {
+        let anonymous = || HubError::new(crate::error::Code::Unauthenticated, "Invalid username or password.");
+        let principal = self.principal.as_ref().ok_or_else(anonymous)?;
+        self.seen.require(needed)?;
+        Ok(principal)
+    }
+}
+
+impl FromRequestParts<App> for There {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
+        let Path(named): Path<Named> = Path::from_request_parts(parts, app).await?;
+        let principal = principal(parts, app).await?;
+        Self::find(app, principal, Kind::parse(&named.kind), &named.space, &named.name).await
+    }
+}
+
+/// Who calls, if they say.
+async fn principal(parts: &mut Parts, app: &App) -> Result<Option<Principal>, HubError> {
+    use axum::extract::OptionalFromRequestParts;
+    Ok(<Principal as OptionalFromRequestParts<App>>::from_request_parts(parts, app).await?)
+}
+
+/// A caller who has said who they are.
+#[derive(Debug)]
+pub(crate) struct Known(pub Principal);
+
+impl FromRequestParts<App> for Known {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
+        let refuse = || HubError::new(crate::error::Code::Unauthenticated, "Invalid username or password.");
+        principal(parts, app).await?.map(Self).ok_or_else(refuse)
+    }
+}
+
+/// The caller, if they have said who they are.
+#[derive(Debug)]
+pub(crate) struct Perhaps(pub Option<Principal>);
+
+impl FromRequestParts<App> for Perhaps {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
+        principal(parts, app).await.map(Self)
+    }
+}
+
+/// The address that the client knows this hub by.
+#[derive(Debug)]
+pub(crate) struct Base(pub String);
+
+impl FromRequestParts<App> for Base {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).filter(|host| host.chars().all(fits));
+        let scheme = if app.tls.is_some() { "https" } else { "http" };
+        Ok(Self(format!("{scheme}://{}", host.map_or_else(|| app.config.listen.to_string(), str::to_owned))))
+    }
+}
+
+/// The time as clients read it.
+fn iso(at: allmende_core::time::Timestamp) -> String {
+    at.to_string()
+}
+
+/// The same for seconds.
+fn iso_s(at_s: i64) -> String {
+    iso(allmende_core::time::Timestamp(at_s.saturating_mul(1_000)))
+}
+
+/// The commit of a revision as it stands in a path.
+async fn commit_of(git: &GitRepo, revision: &str) -> Result<Oid, HubError> {
+    Ok(git.resolve(revision).await?)
+}

@@ -1,0 +1,3 @@
+//! Repositories: real git underneath.
+
+mod git;
