@@ -125,12 +125,7 @@ impl App {
         let hub_key = Arc::new(signing_key(&config.data_dir.join("hub.key"))?);
         let tls = tls::server(&config)?;
         let blobs = Blobs::open(&config.blob_store())?;
-        let options = DbOptions {
-            url: config.database_url(),
-            connections: config.database_connections,
-            busy_timeout_ms: config.database_busy_timeout_ms,
-        };
-        let db = Db::open(&options, clock.now()).await?;
+        let db = Db::open(&DbOptions::from(&config), clock.now()).await?;
         // The clock may have been set back since the last start; arrivals never run backwards.
         if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
             clock.raise(latest);
@@ -144,6 +139,7 @@ impl App {
             key: Arc::clone(&hub_key),
             consequence,
             project,
+            max_entries: config.max_log_entries,
             grown: watch::Sender::new(0),
         };
         let logs = Logs::new(keeper, config.name.clone());

@@ -17,6 +17,7 @@ pub mod error;
 pub mod extract;
 pub mod faults;
 pub mod idempotency;
+pub mod invitations;
 pub mod keyfile;
 pub mod logs;
 pub mod metrics;

@@ -180,12 +180,7 @@ impl Parts {
             return Err(BackupError::NoKey { path });
         }
         let hub_key = keyfile::signing_key(&path)?.public();
-        let options = DbOptions {
-            url: config.database_url(),
-            connections: config.database_connections,
-            busy_timeout_ms: config.database_busy_timeout_ms,
-        };
-        let db = Db::open(&options, now).await?;
+        let db = Db::open(&DbOptions::from(&config), now).await?;
         let blobs = Blobs::open(&config.blob_store())?;
         Ok(Self { config, db, blobs, hub_key })
     }

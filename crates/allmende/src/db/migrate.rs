@@ -27,6 +27,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "restores and nodes",
         sql: include_str!("../../migrations/0003_restores_and_nodes.sql"),
     },
+    Migration { version: 4, name: "invitations", sql: include_str!("../../migrations/0004_invitations.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -52,6 +52,14 @@ pub enum AppendError {
     /// The statement would not fit a log.
     #[error("the statement cannot be encoded: {0}")]
     Encoding(String),
+    /// The log has as many entries as the hub permits.
+    #[error("log {log} has max_log_entries = {max_entries} entries")]
+    Full {
+        /// The log.
+        log: String,
+        /// The limit.
+        max_entries: u64,
+    },
     /// The batch it was in was given up; nothing was appended.
     #[error("the append was given up; nothing was written: try again")]
     Aborted,
@@ -124,6 +132,8 @@ pub struct Keeper {
     pub consequence: Consequence,
     /// What is kept in tables.
     pub project: Project,
+    /// Entries that a log may have, with a reserve for what ends well.
+    pub max_entries: u64,
     /// Counts the batches of all logs.
     pub grown: watch::Sender<u64>,
 }
@@ -343,11 +353,11 @@ impl Log {
             Ready::Attest(body, agreement) => self.seal(&inner.state, *body, agreement, batch.now)?,
         };
         let digest = opened.digest;
-        match apply(inner, batch, envelope, opened) {
-            Err(AppendError::Refused(refusal)) => match self.standing(batch, digest).await? {
-                Some(appended) => Ok(appended),
-                None => Err(refusal.into()),
-            },
+        let applied = self.require_room(&inner.state, &opened).and_then(|()| apply(inner, batch, envelope, opened));
+        match applied {
+            Err(refused @ (AppendError::Refused(_) | AppendError::Full { .. })) => {
+                self.standing(batch, digest).await?.ok_or(refused)
+            }
             other => other,
         }
     }
@@ -367,9 +377,10 @@ impl Log {
         for _ in 0..MAX_CONSEQUENCES {
             let Some((body, agreement)) = (self.keeper.consequence)(&inner.state, batch.now) else { return };
             let kind = body.kind();
-            let applied = self
-                .seal(&inner.state, body, agreement, batch.now)
-                .and_then(|(e, opened)| apply(inner, batch, e, opened));
+            let applied = self.seal(&inner.state, body, agreement, batch.now).and_then(|(envelope, opened)| {
+                self.require_room(&inner.state, &opened)?;
+                apply(inner, batch, envelope, opened)
+            });
             if let Err(error) = applied {
                 // The rules proposed what the rules refuse: a bug, but no reason to lose the batch.
                 tracing::error!(log = self.name, kind, %error, "a consequence was refused");

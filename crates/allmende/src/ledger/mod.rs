@@ -10,6 +10,7 @@ pub mod hold;
 pub mod log;
 pub mod logs;
 pub mod read;
+pub mod room;
 pub mod store;
 
 pub use heard::Heard;
