@@ -354,6 +354,12 @@ impl Config {
         }
     }
 
+    /// Where the hub's signing key lies.
+    #[must_use]
+    pub fn hub_key_path(&self) -> PathBuf {
+        self.data_dir.join("hub.key")
+    }
+
     /// The mode of TLS with `auto` decided.
     #[must_use]
     pub fn tls_mode(&self) -> TlsMode {

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::{backup, party, run};
 
 mod housekeeping;
+mod lookout;
 
 pub use housekeeping::{Swept, sweep};
 
@@ -16,9 +17,14 @@ pub use housekeeping::{Swept, sweep};
 pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     let app = App::start(config, clock, party::Directory, run::consequence).await?;
     backup::look(&app).await?;
-    app.logs.registry().await?;
+    let signed = app.logs.registry().await?.state().await?.hub_key();
+    let here = app.hub_key.public();
+    if let Some(signed) = signed.filter(|signed| *signed != here) {
+        return Err(StartError::OtherKey { path: app.config.hub_key_path(), here, signed });
+    }
     party::reconcile(&app).await?;
     run::conduct_all(&app).await?;
+    app.tasks.spawn(lookout::keep(app.clone()));
     app.tasks.spawn(housekeeping::keep(app.clone()));
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));

@@ -124,7 +124,7 @@ impl Seal {
     ///
     /// # Errors
     /// [`Code::Internal`] when somebody altered it.
-    pub fn open(&self, request: &Idempotent, kept: Answer) -> Result<Answer, ApiError> {
+    pub fn open(&self, request: &Idempotent, kept: &Answer) -> Result<Answer, ApiError> {
         let bound = request.bound();
         let (nonce, msg) = kept.body.split_first_chunk::<NONCE_BYTES>().ok_or_else(|| broken("is cut short"))?;
         let payload = Payload { msg, aad: &bound.0 };

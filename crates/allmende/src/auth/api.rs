@@ -96,7 +96,7 @@ async fn post_login(State(app): State<App>, Keyed { key, body }: Keyed<Envelope>
         // Also before an answer is given again: the key may have been revoked since.
         claim.authorize(tx, &*app.keys).await?;
         if let (Some(request), Some(kept)) = (&request, idempotency::replay(tx, request.as_ref()).await?) {
-            return seal.open(request, kept);
+            return seal.open(request, &kept);
         }
         let done = claim.issue(tx, &app.config, now).await?;
         let answer = Answer::json(StatusCode::OK, &LoginAnswer::from(&done))?;

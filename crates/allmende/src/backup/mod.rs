@@ -175,7 +175,7 @@ impl Parts {
     /// # Errors
     /// [`BackupError::NoKey`], or what cannot be opened.
     pub async fn open(config: Config, now: Timestamp) -> Result<Self, BackupError> {
-        let path = key_path(&config);
+        let path = config.hub_key_path();
         if keyfile::load(&path)?.is_none() {
             return Err(BackupError::NoKey { path });
         }
@@ -184,10 +184,6 @@ impl Parts {
         let blobs = Blobs::open(&config.blob_store())?;
         Ok(Self { config, db, blobs, hub_key })
     }
-}
-
-fn key_path(config: &Config) -> PathBuf {
-    config.data_dir.join("hub.key")
 }
 
 /// What stands in the archive: the first member says it.

@@ -5,6 +5,7 @@
 
 pub mod bell;
 pub mod fold;
+mod follow;
 mod heard;
 pub mod hold;
 pub mod log;

@@ -146,6 +146,13 @@ impl HubProcess {
         true
     }
 
+    /// Starts it where it must not start, and gives what it said.
+    pub fn refused(&self) -> String {
+        let mut process = Process(self.command(None).spawn().unwrap());
+        assert!(!process.wait().expect("ends by itself").success());
+        self.words()
+    }
+
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("started")
     }

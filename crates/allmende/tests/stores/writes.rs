@@ -131,11 +131,12 @@ fn a_sealed_answer_opens_for_its_request_and_hub_only() {
     let kept = seal(1).close(&request("k"), &answer).unwrap();
     assert!(!kept.body.windows(6).any(|w| w == b"secret"));
     assert_ne!(kept, seal(1).close(&request("k"), &answer).unwrap(), "never twice the same bytes");
-    assert_eq!(seal(1).open(&request("k"), kept.clone()).unwrap(), answer);
-    let refused = |seal: Seal, request: Idempotent, kept: Answer| seal.open(&request, kept).unwrap_err().code();
-    assert_eq!(refused(seal(2), request("k"), kept.clone()), Code::Internal);
-    assert_eq!(refused(seal(1), request("other"), kept.clone()), Code::Internal);
-    assert_eq!(refused(seal(1), request("k"), Answer { body: kept.body[..20].to_vec(), ..kept }), Code::Internal);
+    assert_eq!(seal(1).open(&request("k"), &kept).unwrap(), answer);
+    let refused = |seal: Seal, request: Idempotent, kept: &Answer| seal.open(&request, kept).unwrap_err().code();
+    assert_eq!(refused(seal(2), request("k"), &kept), Code::Internal);
+    assert_eq!(refused(seal(1), request("other"), &kept), Code::Internal);
+    let short = Answer { body: kept.body[..20].to_vec(), ..kept };
+    assert_eq!(refused(seal(1), request("k"), &short), Code::Internal);
 }
 
 #[tokio::test]
