@@ -101,6 +101,7 @@ async fn appends(db: &Db, statements: usize) {
         key: Arc::clone(&key),
         consequence: run::consequence,
         project,
+        max_entries: u64::MAX,
         grown: watch::Sender::new(0),
     };
     let collaboration: CollaborationId = "speed".parse().unwrap();

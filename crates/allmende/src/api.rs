@@ -20,6 +20,18 @@ pub struct Submission {
     pub statement: Envelope,
 }
 
+/// `POST /v1/parties`: a party's first statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// The DSSE envelope.
+    #[schema(value_type = Object)]
+    pub statement: Envelope,
+    /// The operator's invitation, where the hub asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
+}
+
 /// Where a statement stands now. It is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Placed {
@@ -98,7 +110,7 @@ pub struct SyncRequest {
     pub cosignature: Option<String>,
     /// The counter from the last answer: the hub waits until something is newer.
     pub seen: u64,
-    /// Longest wait, in seconds, at most 30.
+    /// Longest wait, in seconds; the hub's `long_poll_timeout_s` may end it earlier.
     pub wait_s: u32,
 }
 

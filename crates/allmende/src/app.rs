@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use allmende_core::signature::SecretKey;
+use allmende_core::signature::{PublicKey, SecretKey};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
 use crate::git::{Git, GitError};
-use crate::keyfile::{KeyFileError, private_dir, signing_key};
+use crate::keyfile::{KeyFileError, load, private_dir, signing_key};
 use crate::ledger::bell::Bells;
 use crate::ledger::log::{Consequence, Keeper};
 use crate::ledger::{AppendError, LedgerError, Logs, hold as restores, store};
@@ -52,6 +52,22 @@ pub enum StartError {
     LostDatabase {
         /// The folder of tiles.
         dir: std::path::PathBuf,
+    },
+    /// The database holds this hub's logs, and the key that signed them is missing.
+    #[error("the database holds logs of a hub, and its key is not in {path}: put it there, with mode 600", path = path.display())]
+    NoKey {
+        /// Where it belongs.
+        path: std::path::PathBuf,
+    },
+    /// The database holds logs that another key signed.
+    #[error("the logs in the database were signed with {signed}, and the key in {path} is {here}: put the hub's key there, or point database_url at another database", path = path.display())]
+    OtherKey {
+        /// The key's file.
+        path: std::path::PathBuf,
+        /// Its public half.
+        here: PublicKey,
+        /// The key that signed.
+        signed: PublicKey,
     },
     /// A restore was cut short: not everything is here.
     #[error("a restore of this hub did not finish: run 'allmende restore' again with the same archive")]
@@ -128,20 +144,19 @@ impl App {
     ) -> Result<Self, StartError> {
         tls::install_provider();
         private_dir(&config.data_dir)?;
-        let hub_key = Arc::new(signing_key(&config.data_dir.join("hub.key"))?);
+        let db = Db::open(&DbOptions::from(&config), clock.now()).await?;
+        let path = config.hub_key_path();
+        if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
+            // The clock may have been set back since the last start; arrivals never run backwards.
+            clock.raise(latest);
+            if load(&path)?.is_none() {
+                return Err(StartError::NoKey { path });
+            }
+        }
+        let hub_key = Arc::new(signing_key(&path)?);
         let tls = tls::server(&config)?;
         let blobs = Blobs::open(&config.blob_store())?;
         let git = Git::open(&config.git_dir()).await?;
-        let options = DbOptions {
-            url: config.database_url(),
-            connections: config.database_connections,
-            busy_timeout_ms: config.database_busy_timeout_ms,
-        };
-        let db = Db::open(&options, clock.now()).await?;
-        // The clock may have been set back since the last start; arrivals never run backwards.
-        if let Some(latest) = store::latest_arrival(&mut *db.read().await?).await? {
-            clock.raise(latest);
-        }
         if restores::unfinished(&mut *db.read().await?).await? {
             return Err(StartError::UnfinishedRestore);
         }
@@ -151,6 +166,7 @@ impl App {
             key: Arc::clone(&hub_key),
             consequence,
             project,
+            max_entries: config.max_log_entries,
             grown: watch::Sender::new(0),
         };
         let logs = Logs::new(keeper, config.name.clone());

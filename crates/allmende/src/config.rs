@@ -13,7 +13,7 @@ use allmende_core::id::Origin;
 
 mod value;
 
-pub use value::{LogFormat, TlsMode, Value};
+pub use value::{LogFormat, RegistrationMode, TlsMode, Value};
 
 /// One setting as the reference shows it.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +150,9 @@ settings! {
     /// PEM private key for `tls = "files"`.
     tls_key_path: PathBuf = "";
 
+    /// Who may register a party: `open` is whoever reaches the hub, `invited` whoever has a code from `allmende invitation create`; `auto` is `open` on a loopback address and `invited` elsewhere.
+    registration: RegistrationMode = "auto";
+
     /// Largest JSON body of a request, in bytes.
     max_body_bytes: u64 = "1048576";
     /// Largest part of an update or file, in bytes.
@@ -164,7 +167,7 @@ settings! {
     max_connections: u64 = "2048";
     /// Members of one collaboration.
     max_members: u64 = "256";
-    /// Entries of one collaboration's log.
+    /// Entries of one log. Past it members can only revoke and withdraw, and the hub may close what is open, in 1000 more.
     max_log_entries: u64 = "100000000";
     /// Items in one page of a list.
     max_page_items: u64 = "1000";
@@ -177,7 +180,7 @@ settings! {
     request_timeout_s: u64 = "30";
     /// Longest transfer of one part or file, in seconds.
     transfer_timeout_s: u64 = "3600";
-    /// Longest wait that a long poll may ask for, in seconds.
+    /// Longest wait of a long poll, in seconds, whatever it asks for.
     long_poll_timeout_s: u64 = "25";
     /// Longest time for a client to send its request's head, in seconds.
     header_timeout_s: u64 = "15";
@@ -298,6 +301,7 @@ impl Layers {
             ("max_connections", config.max_connections),
             ("max_parts_in_flight", config.max_parts_in_flight),
             ("max_page_items", config.max_page_items),
+            ("max_log_entries", config.max_log_entries),
             ("request_timeout_s", config.request_timeout_s),
             ("database_connections", u64::from(config.database_connections)),
         ] {
@@ -358,12 +362,28 @@ impl Config {
         if self.git_dir.as_os_str().is_empty() { self.data_dir.join("git") } else { self.git_dir.clone() }
     }
 
+    /// Where the hub's signing key lies.
+    #[must_use]
+    pub fn hub_key_path(&self) -> PathBuf {
+        self.data_dir.join("hub.key")
+    }
+
     /// The mode of TLS with `auto` decided.
     #[must_use]
     pub fn tls_mode(&self) -> TlsMode {
         match self.tls {
             TlsMode::Auto if self.listen.ip().is_loopback() => TlsMode::Off,
             TlsMode::Auto => TlsMode::SelfSigned,
+            mode => mode,
+        }
+    }
+
+    /// Who may register a party, with `auto` decided.
+    #[must_use]
+    pub fn registration_mode(&self) -> RegistrationMode {
+        match self.registration {
+            RegistrationMode::Auto if self.listen.ip().is_loopback() => RegistrationMode::Open,
+            RegistrationMode::Auto => RegistrationMode::Invited,
             mode => mode,
         }
     }

@@ -14,6 +14,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 
+use crate::config::Config;
 use crate::faults;
 
 mod migrate;
@@ -116,6 +117,16 @@ pub struct DbOptions {
     pub connections: u32,
     /// How long a statement waits for another's lock, in milliseconds.
     pub busy_timeout_ms: u64,
+}
+
+impl From<&Config> for DbOptions {
+    fn from(config: &Config) -> Self {
+        Self {
+            url: config.database_url(),
+            connections: config.database_connections,
+            busy_timeout_ms: config.database_busy_timeout_ms,
+        }
+    }
 }
 
 /// The database. Clones share their connections.

@@ -14,6 +14,7 @@ use crate::blobs::BlobError;
 use allmende_core::state::Refusal;
 
 use crate::db::DbError;
+use crate::invitations::InvitationError;
 use crate::ledger::read::ReadError;
 use crate::ledger::{AppendError, LedgerError};
 
@@ -69,6 +70,10 @@ codes! {
     MissingScope = 403 "missing_scope" "The token lacks a scope";
     /// The agreement or a rule forbids it; `clauses` says which.
     Forbidden = 403 "forbidden" "The rules forbid this";
+    /// The hub registers parties by invitation, and none was sent.
+    InvitationNeeded = 403 "invitation_needed" "An invitation is needed";
+    /// The invitation is unknown, used, over, revoked, or another party's.
+    InvitationRefused = 403 "invitation_refused" "The invitation was refused";
     /// It does not exist, or the caller may not know that it does.
     NotFound = 404 "not_found" "Not found";
     /// The path exists, the method does not.
@@ -97,6 +102,8 @@ codes! {
     Internal = 500 "internal" "The hub failed";
     /// The hub is busy or stopping; come back later.
     Unavailable = 503 "unavailable" "The hub cannot answer now";
+    /// The log has as many entries as the hub permits.
+    LogFull = 507 "log_full" "The log is full";
     /// The hub's disk is full.
     StorageFull = 507 "storage_full" "The hub's storage is full";
 }
@@ -318,6 +325,21 @@ impl From<AuthError> for ApiError {
     }
 }
 
+impl From<InvitationError> for ApiError {
+    fn from(error: InvitationError) -> Self {
+        let text = error.to_string();
+        match error {
+            InvitationError::Db(inner) => inner.into(),
+            InvitationError::Needed => Self::new(Code::InvitationNeeded, text)
+                .hint("ask the hub's operator for one ('allmende invitation create'), and join with --invitation CODE"),
+            InvitationError::Refused(_) => {
+                Self::new(Code::InvitationRefused, text).hint("ask the hub's operator for another one")
+            }
+            InvitationError::Randomness | InvitationError::Bounds(_) => Self::internal(error),
+        }
+    }
+}
+
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
@@ -328,6 +350,8 @@ impl From<AppendError> for ApiError {
             restored @ AppendError::Restored { .. } => Self::new(Code::Unavailable, restored.to_string())
                 .hint("the operator brings missing entries back with 'allmende ledger rebuild --from'")
                 .retry_after_s(5),
+            full @ AppendError::Full { .. } => Self::new(Code::LogFull, full.to_string())
+                .hint("ask the hub's operator to raise max_log_entries, or go on in a new collaboration"),
             corrupt @ AppendError::Corrupt { .. } => Self::internal(corrupt),
         }
     }

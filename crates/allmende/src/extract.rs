@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::idempotency::Key;
 
 /// A JSON body of a request (limited to `max_body_bytes`, `application/json` only), or of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,15 @@ pub struct Json<T>(
     /// The value.
     pub T,
 );
+
+/// A JSON body as [`Json`] takes it, and the idempotency key that came with it, if one did.
+#[derive(Debug, Clone)]
+pub struct Keyed<T> {
+    /// The key.
+    pub key: Option<Key>,
+    /// The value.
+    pub body: T,
+}
 
 /// The raw bytes of a request's body, limited to `max_body_bytes`.
 #[derive(Debug, Clone)]
@@ -65,16 +75,35 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json") && parameter.trim().eq_ignore_ascii_case("charset=utf-8")
 }
 
+/// The bytes of a body that is declared as JSON.
+async fn read_json(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    if !is_json(request.headers()) {
+        let error = ApiError::new(Code::UnsupportedMediaType, "the body is not declared as JSON");
+        return Err(error.hint("send 'Content-Type: application/json'"));
+    }
+    read(request, app).await
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde_json's messages quote the client's own input and our field names, nothing else.
+    serde_json::from_slice(body).map_err(|e| ApiError::new(Code::BadRequest, format!("the body: {e}")))
+}
+
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            let error = ApiError::new(Code::UnsupportedMediaType, "the body is not declared as JSON");
-            return Err(error.hint("send 'Content-Type: application/json'"));
-        }
-        let body = read(request, app).await?;
-        // serde_json's messages quote the client's own input and our field names, nothing else.
-        serde_json::from_slice(&body).map(Self).map_err(|e| ApiError::new(Code::BadRequest, format!("the body: {e}")))
+        parse(&read_json(request, app).await?).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Keyed<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let headers = request.headers().clone();
+        let body = read_json(request, app).await?;
+        let key = Key::read(&headers, method.as_str(), &path, &body)?;
+        Ok(Self { key, body: parse(&body)? })
     }
 }
 

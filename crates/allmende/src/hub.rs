@@ -1,14 +1,14 @@
 //! The hub as a whole: the one place that knows all nouns and puts them together.
 
-use std::time::Duration;
-
 use crate::app::{App, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::{backup, party, run};
 
-/// How often unfinished uploads are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+mod housekeeping;
+mod lookout;
+
+pub use housekeeping::{Swept, sweep};
 
 /// Opens a hub and takes up whatever was under way.
 ///
@@ -17,26 +17,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     let app = App::start(config, clock, party::Directory, run::consequence).await?;
     backup::look(&app).await?;
-    app.logs.registry().await?;
+    let signed = app.logs.registry().await?.state().await?.hub_key();
+    let here = app.hub_key.public();
+    if let Some(signed) = signed.filter(|signed| *signed != here) {
+        return Err(StartError::OtherKey { path: app.config.hub_key_path(), here, signed });
+    }
     party::reconcile(&app).await?;
     run::conduct_all(&app).await?;
-    app.tasks.spawn(sweep(app.clone()));
+    app.tasks.spawn(lookout::keep(app.clone()));
+    app.tasks.spawn(housekeeping::keep(app.clone()));
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));
     }
     Ok(app)
-}
-
-async fn sweep(app: App) {
-    while !app.closing.is_cancelled() {
-        match run::upload::sweep(&app).await {
-            Ok(0) => {}
-            Ok(swept) => tracing::info!(swept, "uploads that were never sealed are gone"),
-            Err(error) => tracing::warn!(%error, "uploads were not swept"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-            () = app.closing.cancelled() => {}
-        }
-    }
 }

@@ -18,6 +18,7 @@ pub mod extract;
 pub mod faults;
 pub mod git;
 pub mod idempotency;
+pub mod invitations;
 pub mod keyfile;
 pub mod logs;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use allmende::config::{Config, Flags, Layers, SETTINGS, TlsMode, env_name, reference_markdown};
+use allmende::config::{Config, Flags, Layers, RegistrationMode, SETTINGS, TlsMode, env_name, reference_markdown};
 
 fn refused(text: &str) -> String {
     match Layers::default().file(Path::new("hub.toml"), text).and_then(|l| l.build()) {
@@ -46,6 +46,16 @@ fn defaults_are_valid_and_derived_paths_follow_the_data_dir() {
     assert_eq!(config.blob_store(), "/srv/hub data/blobs");
     assert_eq!(config.tls_mode(), TlsMode::Off);
     assert_eq!(config.shown().len(), SETTINGS.len());
+}
+
+#[test]
+fn only_a_hub_on_loopback_is_open_to_everybody_by_itself() {
+    let mode = |text: &str| Layers::default().file(Path::new("h"), text).unwrap().build().unwrap().registration_mode();
+    assert_eq!(mode(""), RegistrationMode::Open);
+    assert_eq!(mode("listen = \"[::1]:1\""), RegistrationMode::Open);
+    assert_eq!(mode("listen = \"0.0.0.0:1\""), RegistrationMode::Invited);
+    assert_eq!(mode("listen = \"0.0.0.0:1\"\nregistration = \"open\""), RegistrationMode::Open);
+    assert_eq!(mode("registration = \"invited\""), RegistrationMode::Invited);
 }
 
 #[test]

@@ -45,3 +45,20 @@ fn every_fraud_is_caught() {
     assert_eq!(names, FRAUDS);
     assert_eq!(ran.status.code(), Some(0), "{said}");
 }
+
+#[tokio::test]
+async fn the_story_is_the_same_on_postgres() {
+    let url = crate::stores::postgres::fresh_database().await;
+    let ran = Command::new(env!("CARGO_BIN_EXE_allmende"))
+        .args(["demo", "clinic", "--json", "--quiet", "--database-url", &url])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{said}");
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    // It was played there and nowhere else.
+    sqlx::any::install_default_drivers();
+    let mut connection = <sqlx::AnyConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    let entries: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM log_entries").fetch_one(&mut connection).await.unwrap();
+    assert!(entries > 100, "{entries}: {report}");
+}

@@ -8,6 +8,7 @@ use allmende::error::{ApiError, Code, Problem};
 use allmende::router::{HubInfo, openapi};
 use allmende::server::serve;
 use allmende::tls::{Trust, client};
+use allmende_core::ledger::envelope::Envelope;
 use allmende_core::signature::SecretKey;
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
@@ -148,6 +149,38 @@ async fn signing_in_over_http_gives_a_token_that_works_until_revoked() {
     };
     assert_eq!((delete("0000").await, delete(id).await), (404, 204));
     assert_eq!(list().await.status(), 401);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_again_to_whoever_asks_with_the_same_key_and_body() {
+    let hub = Hub::start(&[]).await;
+    let http = client(&hub.url, &Trust::System).unwrap();
+    let claim = |nonce: &str| claim(&hub.app.hub_key.public(), nonce).seal(&key()).unwrap();
+    let ask = async |envelope: &Envelope, with: &str| {
+        let request = http.post(format!("{}/v1/login", hub.url)).header("Idempotency-Key", with).json(envelope);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    };
+    let code = |answer: (u16, bytes::Bytes)| serde_json::from_slice::<Problem>(&answer.1).unwrap().code;
+    let (first, second) = (claim("1"), claim("2"));
+    let made = ask(&first, "lost").await;
+    assert_eq!(made.0, 200);
+    assert_eq!(ask(&first, "lost").await, made, "byte for byte");
+    assert_eq!(code(ask(&second, "lost").await), "idempotency_key_reused");
+    assert_eq!(code(ask(&first, "other").await), "login_refused", "the claim itself works once");
+    assert_eq!(code(ask(&second, "two words").await), "bad_request");
+    let tokens = allmende::auth::tokens(&mut hub.app.db.read().await.unwrap(), &"north".parse().unwrap(), 9).await;
+    assert_eq!(tokens.unwrap().len(), 1, "no token was made twice");
+    // What lies in the database is not the token.
+    let answer: Value = serde_json::from_slice(&made.1).unwrap();
+    let kept = sqlx::query("SELECT body FROM idempotency").fetch_one(&mut *hub.app.db.read().await.unwrap()).await;
+    let kept: Vec<u8> = sqlx::Row::try_get(&kept.unwrap(), 0).unwrap();
+    let secret = answer["token"].as_str().unwrap().as_bytes();
+    assert!(!kept.windows(8).any(|w| secret.windows(8).any(|s| s == w)));
+    // A claim that grew old is no claim any more, whatever its key.
+    hub.app.clock.advance_ms(301_000);
+    assert_eq!(code(ask(&first, "lost").await), "login_refused");
     hub.stop().await;
 }
 

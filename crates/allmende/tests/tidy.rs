@@ -157,6 +157,29 @@ fn the_tests_named_in_the_table_of_threats_exist() {
     );
 }
 
+/// Settings that are read through a method of [`Config`](allmende::config::Config), and its name.
+const READ_THROUGH: &[(&str, &str)] = &[
+    ("blob_store", "blob_store()"),
+    ("database_url", "database_url()"),
+    ("registration", "registration_mode()"),
+    ("tls", "tls_mode()"),
+];
+
+/// A setting that nothing reads promises what nothing keeps. That the hub does with it what it says is for other tests.
+#[test]
+fn every_setting_is_read_by_what_it_sets() {
+    let inside = |f: &File| f.path.starts_with("crates/allmende/src/") && !f.path.contains("/src/config");
+    let code: String = rust().iter().filter(|f| inside(f)).map(File::code_text).collect();
+    let read = |key: &str| {
+        let through = READ_THROUGH.iter().find(|(name, _)| *name == key).map_or(key, |(_, method)| method);
+        let name = format!("config.{through}");
+        let whole = |at: usize| !code[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        code.match_indices(&name).any(|(at, _)| whole(at))
+    };
+    let unread = allmende::config::SETTINGS.iter().filter(|setting| !read(setting.key));
+    none(&unread.map(|s| format!("{}: nothing reads it", s.key)).collect::<Vec<_>>());
+}
+
 #[test]
 fn links_in_documents_lead_somewhere() {
     let mut findings = Vec::new();

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Caller, Scope, TokenInfo, login};
+use super::login::{self, Login};
+use super::{Caller, Scope, TokenInfo};
 use crate::app::App;
 use crate::db::DbError;
 use crate::error::{ApiError, Problem};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Keyed, Path};
+use crate::idempotency::{self, Answer, Seal};
 use crate::transaction;
 
 /// The answer to a sign-in.
@@ -25,6 +27,17 @@ pub struct LoginAnswer {
     pub scopes: String,
     /// When it ends, in milliseconds since 1970.
     pub expires_at: i64,
+}
+
+impl From<&Login> for LoginAnswer {
+    fn from(done: &Login) -> Self {
+        Self {
+            token: done.token.secret().to_owned(),
+            id: done.id.clone(),
+            scopes: done.scopes.to_string(),
+            expires_at: done.expires_at.0,
+        }
+    }
 }
 
 /// A token without its secret.
@@ -66,19 +79,32 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// Sign in with a party's key: a DSSE envelope of a sign-in claim for this hub.
+///
+/// Each claim works once. With an idempotency key the very same request gets the very same answer again, while the claim is
+/// of now: a client that saw no answer is not left with a token that nobody has.
 #[utoipa::path(
     post, path = "/v1/login", tag = "tokens", request_body = Object,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 100 visible ASCII characters, new for each claim. The same key with another body is refused")),
     responses((status = 200, body = LoginAnswer), (status = "default", body = Problem))
 )]
-async fn post_login(State(app): State<App>, Json(envelope): Json<Envelope>) -> Result<Json<LoginAnswer>, ApiError> {
+async fn post_login(State(app): State<App>, Keyed { key, body }: Keyed<Envelope>) -> Result<Answer, ApiError> {
     let now = app.clock.now();
-    let done = login::login(&app.db, &*app.keys, &app.config, &app.hub_key.public(), &envelope, now).await?;
-    Ok(Json(LoginAnswer {
-        token: done.token.secret().to_owned(),
-        id: done.id,
-        scopes: done.scopes.to_string(),
-        expires_at: done.expires_at.0,
-    }))
+    let claim = login::Checked::new(&app.config, &app.hub_key.public(), &body, now)?;
+    let request = key.map(|key| key.by(claim.party()));
+    let seal = Seal::of(&app.hub_key);
+    transaction!(app.db, tx => {
+        // Also before an answer is given again: the key may have been revoked since.
+        claim.authorize(tx, &*app.keys).await?;
+        if let (Some(request), Some(kept)) = (&request, idempotency::replay(tx, request.as_ref()).await?) {
+            return seal.open(request, &kept);
+        }
+        let done = claim.issue(tx, &app.config, now).await?;
+        let answer = Answer::json(StatusCode::OK, &LoginAnswer::from(&done))?;
+        if let Some(request) = &request {
+            idempotency::remember(tx, Some(request), &seal.close(request, &answer)?, now).await?;
+        }
+        Ok(answer)
+    })
 }
 
 /// The caller's tokens.

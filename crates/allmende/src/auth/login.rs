@@ -105,46 +105,95 @@ pub async fn login(
     envelope: &Envelope,
     now: Timestamp,
 ) -> Result<Login, AuthError> {
-    if envelope.payload_type != payload_type(KIND) {
-        return Err(AuthError::Refused("the envelope is not a sign-in claim"));
-    }
-    let (payload, key) = envelope.open().map_err(|_| AuthError::Refused("the signature does not hold"))?;
-    let claim: LoginClaim = canonical::from_bytes(&payload)
-        .map_err(|_| AuthError::Refused("the claim is not a canonical sign-in claim"))?;
-    if claim.audience != *hub_key {
-        return Err(AuthError::Refused("the claim is meant for another hub"));
-    }
-    let skew_ms = seconds_ms(config.clock_skew_max_s);
-    if claim.timestamp.0.abs_diff(now.0) > skew_ms.unsigned_abs() {
-        return Err(AuthError::Refused("the claim's time differs too much from the hub's: check the clock"));
-    }
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if !NONCE_CHARACTERS.contains(&claim.nonce.len()) || !claim.nonce.bytes().all(word) {
-        return Err(AuthError::Refused("the nonce is not 22 to 64 letters, digits, '-' and '_'"));
-    }
-    if claim.label.len() > MAX_LABEL_BYTES {
-        return Err(AuthError::Refused("the label is longer than 100 bytes"));
-    }
-    let scopes = Scopes::parse(&claim.scopes).filter(|s| !s.is_empty()).ok_or(AuthError::Refused("unknown scopes"))?;
-    let lifetime_s = match u64::try_from(claim.lifetime_s) {
-        Ok(0) => config.login_token_lifetime_s,
-        Ok(wanted) if wanted <= config.token_max_lifetime_s => wanted,
-        _ => return Err(AuthError::Refused("the token would live longer than the hub permits")),
-    };
-    let expires_at = now.plus_ms(seconds_ms(lifetime_s));
-    let new = NewToken { party: claim.party.clone(), scopes, label: claim.label.clone(), expires_at };
-    // After this instant the claim is refused for its age, so the nonce need not be remembered longer.
-    let nonce_ends = claim.timestamp.plus_ms(skew_ms.saturating_add(1));
-    let (id, token) = transaction!(*db, tx => {
-        match keys.login_scopes(tx, &claim.party, &key).await? {
-            Some(most) if scopes.within(most) => {}
-            Some(_) => return Err(AuthError::Refused("this key may not claim these scopes")),
-            None => return Err(AuthError::Refused("this key may not sign in for this party")),
+    let checked = Checked::new(config, hub_key, envelope, now)?;
+    transaction!(*db, tx => {
+        checked.authorize(tx, keys).await?;
+        checked.issue(tx, config, now).await
+    })
+}
+
+/// A claim that is well made, of now, and for this hub. Whether its key may make it is not known yet.
+#[derive(Debug)]
+pub struct Checked {
+    claim: LoginClaim,
+    key: PublicKey,
+    scopes: Scopes,
+    expires_at: Timestamp,
+    nonce_ends: Timestamp,
+}
+
+impl Checked {
+    /// Checks everything about a claim that needs no database.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`].
+    pub fn new(config: &Config, hub_key: &PublicKey, envelope: &Envelope, now: Timestamp) -> Result<Self, AuthError> {
+        if envelope.payload_type != payload_type(KIND) {
+            return Err(AuthError::Refused("the envelope is not a sign-in claim"));
         }
-        use_nonce(tx, &key, &claim.nonce, nonce_ends, now).await?;
-        issue(tx, &new, config.max_tokens, now).await
-    })?;
-    Ok(Login { token, id, scopes, expires_at })
+        let (payload, key) = envelope.open().map_err(|_| AuthError::Refused("the signature does not hold"))?;
+        let claim: LoginClaim = canonical::from_bytes(&payload)
+            .map_err(|_| AuthError::Refused("the claim is not a canonical sign-in claim"))?;
+        if claim.audience != *hub_key {
+            return Err(AuthError::Refused("the claim is meant for another hub"));
+        }
+        let skew_ms = seconds_ms(config.clock_skew_max_s);
+        if claim.timestamp.0.abs_diff(now.0) > skew_ms.unsigned_abs() {
+            return Err(AuthError::Refused("the claim's time differs too much from the hub's: check the clock"));
+        }
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !NONCE_CHARACTERS.contains(&claim.nonce.len()) || !claim.nonce.bytes().all(word) {
+            return Err(AuthError::Refused("the nonce is not 22 to 64 letters, digits, '-' and '_'"));
+        }
+        if claim.label.len() > MAX_LABEL_BYTES {
+            return Err(AuthError::Refused("the label is longer than 100 bytes"));
+        }
+        let scopes =
+            Scopes::parse(&claim.scopes).filter(|s| !s.is_empty()).ok_or(AuthError::Refused("unknown scopes"))?;
+        let lifetime_s = match u64::try_from(claim.lifetime_s) {
+            Ok(0) => config.login_token_lifetime_s,
+            Ok(wanted) if wanted <= config.token_max_lifetime_s => wanted,
+            _ => return Err(AuthError::Refused("the token would live longer than the hub permits")),
+        };
+        let expires_at = now.plus_ms(seconds_ms(lifetime_s));
+        // After this instant the claim is refused for its age, so the nonce need not be remembered longer.
+        let nonce_ends = claim.timestamp.plus_ms(skew_ms.saturating_add(1));
+        Ok(Self { claim, key, scopes, expires_at, nonce_ends })
+    }
+
+    /// Who claims.
+    #[must_use]
+    pub const fn party(&self) -> &PartyId {
+        &self.claim.party
+    }
+
+    /// Refuses unless the key may claim this for its party now.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`], which does not tell an unknown party from a foreign key.
+    pub async fn authorize(&self, tx: &mut Tx, keys: &dyn KeyDirectory) -> Result<(), AuthError> {
+        match keys.login_scopes(tx, &self.claim.party, &self.key).await? {
+            Some(most) if self.scopes.within(most) => Ok(()),
+            Some(_) => Err(AuthError::Refused("this key may not claim these scopes")),
+            None => Err(AuthError::Refused("this key may not sign in for this party")),
+        }
+    }
+
+    /// Uses up the nonce and makes the token, in one transaction.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`] when the nonce was used before.
+    pub async fn issue(&self, tx: &mut Tx, config: &Config, now: Timestamp) -> Result<Login, AuthError> {
+        use_nonce(tx, &self.key, &self.claim.nonce, self.nonce_ends, now).await?;
+        let new = NewToken {
+            party: self.claim.party.clone(),
+            scopes: self.scopes,
+            label: self.claim.label.clone(),
+            expires_at: self.expires_at,
+        };
+        let (id, token) = issue(tx, &new, config.max_tokens, now).await?;
+        Ok(Login { token, id, scopes: self.scopes, expires_at: self.expires_at })
+    }
 }
 
 async fn use_nonce(

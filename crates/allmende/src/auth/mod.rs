@@ -330,6 +330,15 @@ pub async fn revoke_all(tx: &mut Tx, now: Timestamp) -> Result<u64, DbError> {
     Ok(done.await?.rows_affected())
 }
 
+/// Forgets tokens that ended before `before`, revoked or expired. Gives their number.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
+    let done = sqlx::query("DELETE FROM tokens WHERE expires_at < $1 OR revoked_at < $1").bind(before.0);
+    Ok(done.execute(&mut **tx).await?.rows_affected())
+}
+
 /// A party's tokens, oldest first.
 ///
 /// # Errors

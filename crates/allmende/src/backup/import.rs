@@ -59,7 +59,7 @@ pub async fn import(parts: &Parts, dir: &Path, now: Timestamp) -> Result<Importe
     let judged = judged.await.map_err(|e| BackupError::File { path: dir.into(), source: std::io::Error::other(e) })?;
     judged.map_err(|finding| match finding {
         Finding::HubKey { got, .. } => {
-            let path = super::key_path(&parts.config);
+            let path = parts.config.hub_key_path();
             BackupError::OtherKey { path, here: parts.hub_key, signed: got }
         }
         finding => BackupError::Judged { log: log.to_owned(), finding: Box::new(finding) },

@@ -175,24 +175,15 @@ impl Parts {
     /// # Errors
     /// [`BackupError::NoKey`], or what cannot be opened.
     pub async fn open(config: Config, now: Timestamp) -> Result<Self, BackupError> {
-        let path = key_path(&config);
+        let path = config.hub_key_path();
         if keyfile::load(&path)?.is_none() {
             return Err(BackupError::NoKey { path });
         }
         let hub_key = keyfile::signing_key(&path)?.public();
-        let options = DbOptions {
-            url: config.database_url(),
-            connections: config.database_connections,
-            busy_timeout_ms: config.database_busy_timeout_ms,
-        };
-        let db = Db::open(&options, now).await?;
+        let db = Db::open(&DbOptions::from(&config), now).await?;
         let blobs = Blobs::open(&config.blob_store())?;
         Ok(Self { config, db, blobs, hub_key })
     }
-}
-
-fn key_path(config: &Config) -> PathBuf {
-    config.data_dir.join("hub.key")
 }
 
 /// What stands in the archive: the first member says it.

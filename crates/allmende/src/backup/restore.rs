@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::archive::{Members, Opener};
 use super::import::{import, settle};
-use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, Parts, file, key_path};
+use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, Parts, file};
 use crate::blobs::Expect;
 use crate::client::home::sealed::Passphrase;
 use crate::keyfile::private_dir;
@@ -63,7 +63,7 @@ pub async fn restore(
     let mut members = Members::new(Opener::begin(BufReader::new(from), passphrase)?);
     let manifest = manifest(&mut members, &failed)?;
     if manifest.hub_key != parts.hub_key {
-        let (path, here, signed) = (key_path(&parts.config), parts.hub_key, manifest.hub_key);
+        let (path, here, signed) = (parts.config.hub_key_path(), parts.hub_key, manifest.hub_key);
         return Err(BackupError::OtherKey { path, here, signed });
     }
     if manifest.hub != parts.config.name {

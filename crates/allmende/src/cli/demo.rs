@@ -29,6 +29,9 @@ pub struct Demo {
     /// Play in this new folder instead of a temporary one
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// An empty database for the hub, such as postgres://user@host/database [default: SQLite in its folder]
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
 }
 
 impl Demo {
@@ -39,7 +42,8 @@ impl Demo {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let case = if self.case.as_deref() == Some("clinic") { Case::Clinic } else { Case::Digits };
         let program = std::env::current_exe().map_err(Failure::internal)?;
-        let options = Options { case, seed: self.seed, keep: self.keep, dir: self.dir, program };
+        let options =
+            Options { case, seed: self.seed, keep: self.keep, dir: self.dir, database_url: self.database_url, program };
         let teller = Teller { out: context.out, bar: Mutex::new(None) };
         if self.case.as_deref() == Some("cheat") {
             let report = cheat::play(&options, &teller).await?;

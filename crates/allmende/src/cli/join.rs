@@ -17,12 +17,13 @@ use super::table::fields;
 use crate::client::home::{Home, HubPin};
 use crate::client::http::{HubClient, Signer};
 use crate::client::routes::LogName;
-use crate::client::submit::RemoteLog;
+use crate::client::submit::{RemoteLog, Route};
 
 /// Join a hub: pin its keys, register the organization, lend the node its key.
 ///
 /// The hub's key, and its TLS pin where there is one, come from its operator by another way than this network: whoever
-/// could change both could pass for the hub. The command can be repeated; what is done already stays.
+/// could change both could pass for the hub. A hub that is not open to everybody also asks for an invitation of its operator,
+/// once. The command can be repeated; what is done already stays.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  allmende join https://hub.example:8440 --hub-key ed25519:3b6a… --tls-pin sha256:9f86…"
@@ -36,6 +37,9 @@ pub struct Join {
     /// SHA-256 of the hub's TLS public key; without it the system's authorities are trusted
     #[arg(long, value_name = "DIGEST")]
     tls_pin: Option<Digest>,
+    /// The operator's invitation, where the hub asks for one
+    #[arg(long, value_name = "CODE", env = "ALLMENDE_INVITATION", hide_env_values = true)]
+    invitation: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +80,7 @@ impl Join {
 
         let registry = registry(context, &home, client)?;
         registry.catch_up().await?;
-        let registered = register(context, &home, &registry).await?;
+        let registered = register(context, &home, &registry, self.invitation.as_deref()).await?;
         let delegated = delegate(context, &home, &registry).await?;
         // The proof that all of it works: a sign-in with the node's key.
         member::names(&member::reading_client(context, &home)?).await?;
@@ -136,7 +140,7 @@ pub async fn submit(
 }
 
 /// Registers the party, unless it is. Says whether it had to.
-async fn register(context: &Context, home: &Home, log: &RemoteLog) -> Result<bool, Failure> {
+async fn register(context: &Context, home: &Home, log: &RemoteLog, invitation: Option<&str>) -> Result<bool, Failure> {
     if let Ok(party) = registered(log, home.party()) {
         // Without the root key on this machine the governance key must do: it has to be the party's.
         let ours = match home.key_file(KeyClass::Root) {
@@ -151,7 +155,10 @@ async fn register(context: &Context, home: &Home, log: &RemoteLog) -> Result<boo
         governance: home.key_file(KeyClass::Governance)?.public,
         recovery: home.key_file(KeyClass::Recovery).ok().map(|file| Digest::of(file.public.as_bytes())),
     };
-    submit(home, log, KeyClass::Root, context.key(home, KeyClass::Root)?, body).await?;
+    let key = Arc::new(context.key(home, KeyClass::Root)?);
+    let signer = Signer { party: home.party().clone(), class: KeyClass::Root, key };
+    log.submit_by(Route::Register { invitation }, &signer, &body.into(), None).await?;
+    log.catch_up().await?;
     Ok(true)
 }
 

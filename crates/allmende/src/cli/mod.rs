@@ -25,6 +25,7 @@ pub mod decision;
 pub mod demo;
 pub mod failure;
 pub mod init;
+pub mod invitation;
 pub mod join;
 pub mod key;
 pub mod ledger;
@@ -132,6 +133,9 @@ pub enum Command {
     /// Make, list and revoke tokens for other programs
     #[command(subcommand)]
     Token(token::Token),
+    /// Say who may register on a hub, on its own machine
+    #[command(subcommand)]
+    Invitation(invitation::Invitation),
     /// Back up a hub into one encrypted file
     Backup(backup::Backup),
     /// Restore a hub from a backup
@@ -166,6 +170,7 @@ impl Command {
             Self::Settle(command) => command.run(context).await,
             Self::Ledger(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
+            Self::Invitation(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,

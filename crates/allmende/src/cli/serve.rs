@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use super::config::SettingsArgs;
 use super::context::Context;
 use super::failure::{Exit, Failure};
+use crate::config::RegistrationMode;
 use crate::logs::LogError;
 
 /// Run a hub until it is told to stop.
@@ -30,6 +31,7 @@ struct Serving {
     hub_key: String,
     tls_pin: Option<String>,
     join: String,
+    invited_only: bool,
     data_dir: String,
 }
 
@@ -66,11 +68,17 @@ impl Serve {
             hub_key: key.to_string(),
             tls_pin: pin,
             join,
+            invited_only: app.config.registration_mode() == RegistrationMode::Invited,
             data_dir: data_dir.display().to_string(),
         };
         context.out.result(&serving, || {
+            let invitation = if serving.invited_only {
+                "and '--invitation CODE', a code for each from 'allmende invitation create'.\n"
+            } else {
+                ""
+            };
             format!(
-                "Hub '{}' at {}\nhub key   {}\ndata      {}\nOrganizations join with:\n  {}\n",
+                "Hub '{}' at {}\nhub key   {}\ndata      {}\nOrganizations join with:\n  {}\n{invitation}",
                 serving.name, serving.url, serving.hub_key, serving.data_dir, serving.join
             )
         })?;

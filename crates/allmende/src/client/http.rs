@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use allmende_core::digest::{Digest, to_hex};
+use allmende_core::digest::Digest;
 use allmende_core::id::{PartyId, RunId};
 use allmende_core::signature::{PublicKey, SecretKey};
 use allmende_core::statement::KeyClass;
@@ -16,9 +16,10 @@ use tokio::sync::Mutex;
 
 use super::error::{ClientError, plain, plain_problem};
 use crate::auth::api::LoginAnswer;
-use crate::auth::{LoginClaim, Scope, Scopes};
+use crate::auth::{Scope, Scopes};
 use crate::clock::Clock;
 use crate::error::Problem;
+use crate::idempotency;
 use crate::tls::{self, Trust};
 
 /// Longest wait for a short answer, in seconds.
@@ -30,7 +31,7 @@ pub const TRANSFER_TIMEOUT_S: u64 = 3_600;
 /// Largest JSON answer, in bytes: a page of the largest records.
 pub const MAX_JSON_BYTES: u64 = 80 << 20;
 /// Largest body of an error, in bytes.
-const MAX_PROBLEM_BYTES: u64 = 64 << 10;
+pub(super) const MAX_PROBLEM_BYTES: u64 = 64 << 10;
 /// How often a repeatable request is sent before its failure is reported.
 const ATTEMPTS: u32 = 5;
 /// First pause between attempts, in milliseconds; doubled each time.
@@ -41,8 +42,6 @@ const MAX_PAUSE_MS: u64 = 10_000;
 const RENEW_BEFORE_MS: i64 = 60_000;
 /// A token is kept at least this long, in milliseconds, whatever the hub says about its end.
 const KEEP_AT_LEAST_MS: i64 = 30_000;
-/// Longest token, in bytes.
-const MAX_TOKEN_BYTES: usize = 4_096;
 
 /// What kind of bytes leave in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -124,7 +123,7 @@ pub struct HubClient {
     http: reqwest::Client,
     base: Url,
     hub_key: Option<PublicKey>,
-    identity: Option<Signer>,
+    pub(super) identity: Option<Signer>,
     gate: Option<Arc<dyn Gate>>,
     clock: Clock,
     attempts: u32,
@@ -144,6 +143,7 @@ pub(super) struct Call<'a> {
     pub repeatable: bool,
     pub authorized: bool,
     pub from_byte: u64,
+    pub idempotency_key: Option<String>,
 }
 
 impl<'a> Call<'a> {
@@ -159,6 +159,7 @@ impl<'a> Call<'a> {
             repeatable: true,
             authorized: true,
             from_byte: 0,
+            idempotency_key: None,
         }
     }
 
@@ -308,7 +309,7 @@ impl HubClient {
     }
 
     /// Whether to try again; waits before it says yes.
-    async fn again(&self, call: &Call<'_>, error: &ClientError, attempt: u32) -> bool {
+    pub(super) async fn again(&self, call: &Call<'_>, error: &ClientError, attempt: u32) -> bool {
         let again = call.repeatable && error.is_passing() && attempt < self.attempts;
         if again {
             tracing::debug!(path = call.path, attempt, code = error.code(), "request failed, trying again");
@@ -333,7 +334,7 @@ impl HubClient {
         }
     }
 
-    async fn send_once(&self, call: &Call<'_>, token: Option<&str>) -> Result<Response, ClientError> {
+    pub(super) async fn send_once(&self, call: &Call<'_>, token: Option<&str>) -> Result<Response, ClientError> {
         let what = format!("{} {}", call.method, call.path);
         let body_bytes = call.body.as_ref().map_or(0, |b| b.len() as u64);
         let entry = match &self.gate {
@@ -360,6 +361,9 @@ impl HubClient {
         }
         if call.from_byte > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", call.from_byte));
+        }
+        if let Some(key) = &call.idempotency_key {
+            request = request.header(idempotency::HEADER, key);
         }
         if let Some(body) = &call.body {
             let media = if call.json { "application/json" } else { "application/octet-stream" };
@@ -400,45 +404,9 @@ impl HubClient {
 
     async fn sign_in(&self) -> Result<LoginAnswer, ClientError> {
         let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
-        self.issue_token(identity.class.code(), self.token_lifetime_s, identity.scopes()).await
+        // Once: whoever needs the token tries the whole of it again.
+        self.claim_token(identity.class.code(), self.token_lifetime_s, identity.scopes(), false).await
     }
-
-    /// A token of its own for another program: signed for with the key, shown once. A lifetime of 0 is the hub's default.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn issue_token(&self, label: &str, lifetime_s: i64, scopes: Scopes) -> Result<LoginAnswer, ClientError> {
-        let identity = self.identity.as_ref().ok_or(ClientError::NoIdentity)?;
-        // The claim names the hub's key; without a pinned one it would serve whoever answers.
-        let audience = self.hub_key.ok_or(ClientError::NoIdentity)?;
-        let claim = LoginClaim {
-            audience,
-            label: label.to_owned(),
-            lifetime_s,
-            nonce: nonce()?,
-            party: identity.party.clone(),
-            scopes: scopes.to_string(),
-            timestamp: self.clock.now(),
-        };
-        let what = "POST /v1/login".to_owned();
-        let bad = |reason: &str| ClientError::Answer { what: what.clone(), reason: reason.to_owned() };
-        let envelope = claim.seal(&identity.key).map_err(|e| bad(&e.to_string()))?;
-        let call = Call::post("/v1/login".to_owned(), Kind::Login, &envelope)?;
-        let call = Call { authorized: false, repeatable: false, ..call };
-        let bytes = read(self.send_once(&call, None).await?, MAX_PROBLEM_BYTES).await?;
-        let answer: LoginAnswer = serde_json::from_slice(&bytes).map_err(|_| bad("no token"))?;
-        let printable = answer.token.bytes().all(|b| b.is_ascii_graphic());
-        if answer.token.is_empty() || answer.token.len() > MAX_TOKEN_BYTES || !printable {
-            return Err(bad("a token is printable ASCII"));
-        }
-        Ok(answer)
-    }
-}
-
-fn nonce() -> Result<String, ClientError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| ClientError::Randomness)?;
-    Ok(to_hex(&random))
 }
 
 /// How long to wait after the `attempt`-th failure: doubled each time, with a random part so that many nodes do not come
@@ -461,7 +429,7 @@ pub(super) async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>,
     }
 }
 
-async fn read(mut response: Response, limit_bytes: u64) -> Result<Bytes, ClientError> {
+pub(super) async fn read(mut response: Response, limit_bytes: u64) -> Result<Bytes, ClientError> {
     let mut all = BytesMut::new();
     while let Some(chunk) = next_chunk(&mut response).await? {
         if all.len() as u64 + chunk.len() as u64 > limit_bytes {

@@ -16,8 +16,8 @@ use tokio::io::AsyncWriteExt as _;
 use super::error::{ClientError, plain};
 use super::http::{Call, HubClient, Kind, REQUEST_TIMEOUT_S, TRANSFER_TIMEOUT_S, next_chunk, pause};
 use crate::api::{
-    CollaborationSummary, Entries, Founding, Page, PartyView, Placed, PredictAnswer, PredictRequest, Submission,
-    SyncAnswer, SyncRequest, UploadOpening, UploadStanding,
+    CollaborationSummary, Entries, Founding, Page, PartyView, Placed, PredictAnswer, PredictRequest, Registration,
+    Submission, SyncAnswer, SyncRequest, UploadOpening, UploadStanding,
 };
 use crate::router::HubInfo;
 
@@ -98,12 +98,13 @@ impl HubClient {
         Ok(Hub { name, key, tls_pin, version: plain(&info.version) })
     }
 
-    /// Registers a party with its signed `party.registered`.
+    /// Registers a party with its signed `party.registered`, and an invitation where the hub asks for one.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn register_party(&self, statement: Envelope) -> Result<Placed, ClientError> {
-        let call = Call::post("/v1/parties".to_owned(), Kind::Statement, &Submission { statement })?;
+    pub async fn register_party(&self, statement: Envelope, invitation: Option<&str>) -> Result<Placed, ClientError> {
+        let registration = Registration { statement, invitation: invitation.map(str::to_owned) };
+        let call = Call::post("/v1/parties".to_owned(), Kind::Statement, &registration)?;
         self.json(Call { authorized: false, ..call }).await
     }
 

@@ -86,7 +86,10 @@ pub enum Route<'a> {
     /// To the hub's log, about the signer's keys.
     Key,
     /// To the hub's log, as the party's first.
-    Register,
+    Register {
+        /// The operator's invitation, where the hub asks for one.
+        invitation: Option<&'a str>,
+    },
     /// To a log that it opens.
     Found,
     /// With the last word on an upload.
@@ -191,7 +194,7 @@ impl RemoteLog {
         let body = body.into();
         let scope = row(body.kind()).ok_or(SubmitError::WrongLog(body.kind()))?.scope;
         let route = match (&self.name, scope, &body) {
-            (LogName::Hub, Scope::Keys, Body::PartyRegistered(_)) => Route::Register,
+            (LogName::Hub, Scope::Keys, Body::PartyRegistered(_)) => Route::Register { invitation: None },
             (LogName::Hub, Scope::Keys, _) => Route::Key,
             (LogName::Collaboration(_), _, Body::CollaborationProposed(_)) => Route::Found,
             (LogName::Collaboration(_), Scope::Collaboration | Scope::Agreement, _) => Route::Statement,
@@ -240,7 +243,7 @@ impl RemoteLog {
     async fn send(&self, route: &Route<'_>, body: &Body, statement: Envelope) -> Result<Placed, ClientError> {
         let id = || self.name.collaboration().ok_or(ClientError::NoIdentity);
         match route {
-            Route::Register => self.client.register_party(statement).await,
+            Route::Register { invitation } => self.client.register_party(statement, *invitation).await,
             Route::Key => self.client.submit_key(statement).await,
             Route::Found => self.client.found(&Founding { collaboration: id()?.clone(), statement }).await,
             Route::Statement => {

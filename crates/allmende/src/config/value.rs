@@ -107,6 +107,18 @@ words!(
 );
 
 words!(
+    /// Who may register a party.
+    RegistrationMode, "auto, open, invited" {
+        /// Open on loopback, invited elsewhere.
+        Auto = "auto",
+        /// Whoever reaches the hub.
+        Open = "open",
+        /// Whoever has a code of the operator.
+        Invited = "invited",
+    }
+);
+
+words!(
     /// The form of log lines.
     LogFormat, "text, json" {
         /// For people.

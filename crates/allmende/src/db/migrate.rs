@@ -27,6 +27,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "restores and nodes",
         sql: include_str!("../../migrations/0003_restores_and_nodes.sql"),
     },
+    Migration { version: 4, name: "invitations", sql: include_str!("../../migrations/0004_invitations.sql") },
     Migration {
         version: 5,
         name: "accounts and repositories",

@@ -40,6 +40,8 @@ pub struct Options {
     pub keep: bool,
     /// Where to play; a new temporary folder if none.
     pub dir: Option<PathBuf>,
+    /// The hub's database; SQLite in its folder if none.
+    pub database_url: Option<String>,
     /// The program to run as hub, nodes and commands.
     pub program: PathBuf,
 }

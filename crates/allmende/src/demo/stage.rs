@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{Narrator, Options};
+use crate::config::env_name;
 
 /// How long a process may take to stop when asked.
 const STOP: Duration = Duration::from_secs(10);
@@ -53,6 +54,7 @@ pub struct Stage<'a> {
     pub hub_key: String,
     narrator: &'a dyn Narrator,
     program: PathBuf,
+    database_url: Option<String>,
     processes: Vec<(String, Child)>,
     temporary: Option<tempfile::TempDir>,
 }
@@ -82,6 +84,7 @@ impl<'a> Stage<'a> {
             hub_key: String::new(),
             narrator,
             program: options.program.clone(),
+            database_url: options.database_url.clone(),
             processes: Vec::new(),
             temporary,
         };
@@ -128,6 +131,10 @@ impl<'a> Stage<'a> {
             .command("hub", &format!("allmende serve --data-dir hub --listen {listen} --name demo.allmende.example"));
         let mut command = self.command(&args);
         command.stdout(Stdio::piped()).stderr(self.log_file("hub")?);
+        if let Some(url) = &self.database_url {
+            // Not among the arguments, which every user of the machine can list: it may hold a password.
+            command.env(env_name("database_url"), url);
+        }
         let mut child = command.spawn().map_err(|e| Failed::new("start the hub", e))?;
         let stdout = child.stdout.take().ok_or_else(|| Failed::new("start the hub", "no output"))?;
         self.processes.push(("hub".to_owned(), child));
@@ -143,7 +150,12 @@ impl<'a> Stage<'a> {
             None
         };
         let value = tokio::time::timeout(START, read).await.ok().flatten();
-        value.ok_or_else(|| Failed::new("start the hub", format!("see {}", self.dir.join("hub.log").display())))
+        value.ok_or_else(|| {
+            let path = self.dir.join("hub.log");
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            Failed::new("start the hub", format!("{last} (see {})", path.display()))
+        })
     }
 
     /// Starts an organization's node.

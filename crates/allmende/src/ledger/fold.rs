@@ -113,38 +113,45 @@ pub(super) async fn replay(
     origin: Origin,
     collaboration: Option<CollaborationId>,
 ) -> Result<Inner, AppendError> {
-    let mut state = State::new(origin, collaboration);
-    let mut frontier = Frontier::new();
+    let state = State::new(origin, collaboration);
+    let mut inner = Inner { state, frontier: Frontier::new(), checkpoint: None, held: None, stale: false };
+    let nodes = read_on(db, name, &mut inner).await?;
+    let stored = store::count_nodes(&mut *db.read().await?, name).await?;
+    if stored < nodes.len() as u64 {
+        backfill(db, name, &nodes).await?;
+    }
+    Ok(inner)
+}
+
+/// Reads the entries that `inner` has not yet, through the rules. Gives the subtrees that they complete. What is left after
+/// an error fits no checkpoint.
+pub(super) async fn read_on(db: &Db, name: &str, inner: &mut Inner) -> Result<Vec<(Subtree, Hash)>, AppendError> {
     let mut nodes = Vec::new();
     let mut snapshot = db.snapshot().await?;
     let head = store::head(&mut snapshot, name).await?;
     let corrupt = |index, reason: String| AppendError::Corrupt { log: name.to_owned(), index, reason };
     let size = head.as_ref().map_or(0, |h| h.size);
-    while state.size() < size {
-        for entry in store::entries(&mut snapshot, name, state.size(), REPLAY_PAGE.min(size - state.size())).await? {
+    while inner.state.size() < size {
+        let from = inner.state.size();
+        for entry in store::entries(&mut snapshot, name, from, REPLAY_PAGE.min(size - from)).await? {
             let record = Record::from_bytes(&entry.leaf).map_err(|e| corrupt(entry.index, e.to_string()))?;
-            state.apply(&record).map_err(|e| corrupt(entry.index, e.to_string()))?;
-            frontier.push_with(leaf_hash(&entry.leaf), |subtree, hash| {
+            inner.state.apply(&record).map_err(|e| corrupt(entry.index, e.to_string()))?;
+            inner.frontier.push_with(leaf_hash(&entry.leaf), |subtree, hash| {
                 if is_stored(subtree.level) {
                     nodes.push((subtree, hash));
                 }
             });
         }
     }
-    let checkpoint = match head {
+    inner.checkpoint = match head {
         None => None,
-        Some(head) if head.root == frontier.root().0 => {
+        Some(head) if head.root == inner.frontier.root().0 => {
             Some(head.checkpoint.parse().map_err(|e| corrupt(size, format!("checkpoint: {e}")))?)
         }
         Some(_) => return Err(corrupt(size, "the root is not the stored one".to_owned())),
     };
-    let held = hold::of(&mut snapshot, name).await?;
-    let stored = store::count_nodes(&mut snapshot, name).await?;
-    drop(snapshot);
-    if stored < nodes.len() as u64 {
-        backfill(db, name, &nodes).await?;
-    }
-    Ok(Inner { state, frontier, checkpoint, held, stale: false })
+    inner.held = hold::of(&mut snapshot, name).await?;
+    Ok(nodes)
 }
 
 /// Stores what a database of an earlier version has not.

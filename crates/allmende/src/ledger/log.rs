@@ -20,13 +20,15 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, oneshot, watch};
 use super::fold::{Batch, Inner, apply, replay};
 use super::store::{self, Head, LedgerError, NewEntry};
 use crate::clock::Clock;
-use crate::db::{Db, DbError, Tx};
+use crate::db::{Db, DbError, Tx, is_retryable};
 
 pub use super::fold::seal_hub;
 pub use super::hold::Waiting as HeldFor;
 
 /// Most statements in one transaction.
 const MAX_BATCH: usize = 512;
+/// How often a batch is tried when another process of the same hub was first.
+const MAX_ATTEMPTS: u32 = 8;
 /// Most statements that the rules themselves may add after one batch.
 const MAX_CONSEQUENCES: usize = 1_000;
 
@@ -52,6 +54,14 @@ pub enum AppendError {
     /// The statement would not fit a log.
     #[error("the statement cannot be encoded: {0}")]
     Encoding(String),
+    /// The log has as many entries as the hub permits.
+    #[error("log {log} has max_log_entries = {max_entries} entries")]
+    Full {
+        /// The log.
+        log: String,
+        /// The limit.
+        max_entries: u64,
+    },
     /// The batch it was in was given up; nothing was appended.
     #[error("the append was given up; nothing was written: try again")]
     Aborted,
@@ -72,6 +82,11 @@ impl AppendError {
     #[must_use]
     pub const fn is_restored(&self) -> bool {
         matches!(self, Self::Restored { .. })
+    }
+
+    /// Whether another process of the same hub was first, so that the same may be judged and written anew.
+    fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Ledger(LedgerError::Conflict { .. })) || is_retryable(self)
     }
 }
 
@@ -125,6 +140,8 @@ pub struct Keeper {
     pub consequence: Consequence,
     /// What is kept in tables.
     pub project: Project,
+    /// Entries that a log may have, with a reserve for what ends well.
+    pub max_entries: u64,
     /// Counts the batches of all logs.
     pub grown: watch::Sender<u64>,
 }
@@ -135,9 +152,12 @@ enum Ready {
     Attest(Box<Body>, Option<Digest>),
 }
 
+/// What became of one caller's statements.
+type Outcome = Result<Vec<Appended>, AppendError>;
+
 struct Waiting {
     items: Vec<Ready>,
-    answer: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+    answer: oneshot::Sender<Outcome>,
 }
 
 /// An open log.
@@ -250,10 +270,8 @@ impl Log {
         if waiting.is_empty() {
             return;
         }
-        if inner.stale
-            && let Err(error) = self.refresh(&mut inner).await
-        {
-            tracing::error!(log = self.name, %error, "the log cannot be replayed");
+        if let Err(error) = self.follow(&mut inner).await {
+            tracing::error!(log = self.name, %error, "the log cannot be read");
             return;
         }
         if inner.held.is_some() {
@@ -283,26 +301,22 @@ impl Log {
     }
 
     async fn carry_out(&self, inner: &mut Inner, waiting: Vec<Waiting>) {
-        let now = self.keeper.clock.now();
-        let mut batch = Batch::new(inner.state.size(), now);
-        let mut answers = Vec::new();
-        for Waiting { items, answer } in waiting {
-            let result = self.take(inner, &mut batch, items).await;
-            answers.push((answer, result));
-            if inner.stale {
-                break;
+        let mut attempt = 1;
+        let (results, committed) = loop {
+            let (results, committed) = self.attempt(inner, &waiting).await;
+            let overtaken = committed.as_ref().is_err_and(AppendError::is_overtaken) && attempt < MAX_ATTEMPTS;
+            inner.stale = committed.is_err();
+            // Another process was first: its entries are taken in, and everything is judged anew.
+            if !overtaken || self.refresh(inner).await.is_err() {
+                break (results, committed);
             }
-        }
-        if !inner.stale {
-            self.consequences(inner, &mut batch);
-        }
-        let committed = if inner.stale { Err(AppendError::Aborted) } else { self.commit(inner, &batch).await };
+            attempt += 1;
+        };
         if let Err(error) = &committed {
-            inner.stale = true;
             tracing::warn!(log = self.name, %error, "a batch was not appended");
         }
         let mut failure = committed.err();
-        for (answer, result) in answers {
+        for (Waiting { answer, .. }, result) in waiting.into_iter().zip(results) {
             let result = match result {
                 // The first caller whose statements were good learns the cause, the others that nothing was written.
                 Ok(_) if inner.stale => Err(failure.take().unwrap_or(AppendError::Aborted)),
@@ -314,13 +328,24 @@ impl Log {
         self.grew(inner);
     }
 
+    /// Takes what waits as one batch, with what follows from it, and writes it. The state is ahead of the database when that
+    /// fails.
+    async fn attempt(&self, inner: &mut Inner, waiting: &[Waiting]) -> (Vec<Outcome>, Result<(), AppendError>) {
+        let mut batch = Batch::new(inner.state.size(), self.keeper.clock.now());
+        let mut results = Vec::with_capacity(waiting.len());
+        for Waiting { items, .. } in waiting {
+            results.push(self.take(inner, &mut batch, items).await);
+            if inner.stale {
+                return (results, Err(AppendError::Aborted));
+            }
+        }
+        self.consequences(inner, &mut batch);
+        let committed = self.commit(inner, &batch).await;
+        (results, committed)
+    }
+
     /// Applies the items of one caller: all of them, or on a refusal none.
-    async fn take(
-        &self,
-        inner: &mut Inner,
-        batch: &mut Batch,
-        items: Vec<Ready>,
-    ) -> Result<Vec<Appended>, AppendError> {
+    async fn take(&self, inner: &mut Inner, batch: &mut Batch, items: &[Ready]) -> Outcome {
         let mut appended = Vec::with_capacity(items.len());
         for item in items {
             match self.take_one(inner, batch, item).await {
@@ -338,17 +363,17 @@ impl Log {
         Ok(appended)
     }
 
-    async fn take_one(&self, inner: &mut Inner, batch: &mut Batch, item: Ready) -> Result<Appended, AppendError> {
+    async fn take_one(&self, inner: &mut Inner, batch: &mut Batch, item: &Ready) -> Result<Appended, AppendError> {
         let (envelope, opened) = match item {
-            Ready::Signed(envelope, opened) => (envelope, *opened),
-            Ready::Attest(body, agreement) => self.seal(&inner.state, *body, agreement, batch.now)?,
+            Ready::Signed(envelope, opened) => (envelope.clone(), Opened::clone(opened)),
+            Ready::Attest(body, agreement) => self.seal(&inner.state, Body::clone(body), *agreement, batch.now)?,
         };
         let digest = opened.digest;
-        match apply(inner, batch, envelope, opened) {
-            Err(AppendError::Refused(refusal)) => match self.standing(batch, digest).await? {
-                Some(appended) => Ok(appended),
-                None => Err(refusal.into()),
-            },
+        let applied = self.require_room(&inner.state, &opened).and_then(|()| apply(inner, batch, envelope, opened));
+        match applied {
+            Err(refused @ (AppendError::Refused(_) | AppendError::Full { .. })) => {
+                self.standing(batch, digest).await?.ok_or(refused)
+            }
             other => other,
         }
     }
@@ -371,9 +396,10 @@ impl Log {
             let before = batch.records.len();
             for (body, agreement) in due {
                 let kind = body.kind();
-                let applied = self
-                    .seal(&inner.state, body, agreement, batch.now)
-                    .and_then(|(e, opened)| apply(inner, batch, e, opened));
+                let applied = self.seal(&inner.state, body, agreement, batch.now).and_then(|(envelope, opened)| {
+                    self.require_room(&inner.state, &opened)?;
+                    apply(inner, batch, envelope, opened)
+                });
                 match applied {
                     Ok(_) => {}
                     // One of those before made it needless.
@@ -434,7 +460,7 @@ impl Log {
                 arrived_at: batch.now,
             })
             .collect();
-        // Not `Db::write`: nobody else may append while the lock is held, so there is nothing to retry but the same words.
+        // Not `transaction!`: when another process was first, the same words are not good any more.
         let mut tx = self.keeper.db.begin().await?;
         store::append(&mut tx, &self.name, batch.first, &entries, &head).await?;
         store::put_nodes(&mut tx, &self.name, &batch.nodes).await?;

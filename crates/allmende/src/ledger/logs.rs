@@ -47,12 +47,13 @@ impl Logs {
         Some(State::new(self.origin(name)?, collaboration))
     }
 
-    /// The hub's log of parties and keys, opened with its first entry when it has none.
+    /// The hub's log of parties and keys as it is now, opened with its first entry when it has none.
     ///
     /// # Errors
     /// [`AppendError`].
     pub async fn registry(&self) -> Result<Arc<Log>, AppendError> {
         let log = self.open(HUB, None).await?;
+        log.catch_up().await?;
         if log.state().await?.size() == 0 {
             // Two at once do no harm: the second finds the log open and is refused.
             let opened = log.append(vec![self.opening()?]).await;
@@ -63,7 +64,7 @@ impl Logs {
         Ok(log)
     }
 
-    /// The log of a collaboration, if it exists.
+    /// The log of a collaboration as it is now, if it exists.
     ///
     /// # Errors
     /// [`AppendError::Corrupt`] when it does not replay.
@@ -72,8 +73,10 @@ impl Logs {
         if name == HUB {
             return Ok(None);
         }
-        if let Some(log) = self.0.open.lock().await.get(name) {
-            return Ok(Some(Arc::clone(log)));
+        let open = self.0.open.lock().await.get(name).cloned();
+        if let Some(log) = open {
+            log.catch_up().await?;
+            return Ok(Some(log));
         }
         if store::head(&mut *self.0.keeper.db.read().await?, name).await?.is_none() {
             return Ok(None);

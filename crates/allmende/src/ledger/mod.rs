@@ -5,11 +5,13 @@
 
 pub mod bell;
 pub mod fold;
+mod follow;
 mod heard;
 pub mod hold;
 pub mod log;
 pub mod logs;
 pub mod read;
+pub mod room;
 pub mod store;
 
 pub use heard::Heard;

@@ -305,6 +305,42 @@ pub async fn head(connection: &mut AnyConnection, log: &str) -> Result<Option<He
     head_of(connection, log).await
 }
 
+/// Number of entries of a log.
+///
+/// # Errors
+/// [`LedgerError::Db`].
+pub async fn size(connection: &mut AnyConnection, log: &str) -> Result<u64, LedgerError> {
+    let size: Option<i64> =
+        sqlx::query_scalar("SELECT size FROM log_heads WHERE log = $1").bind(log).fetch_optional(connection).await?;
+    Ok(to_u64("log_heads.size", size.unwrap_or(0))?)
+}
+
+/// What changes of a log when anybody appends to it or cosigns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pulse {
+    /// Number of entries.
+    pub size: u64,
+    /// Grows with every cosignature that is kept.
+    pub cosigned: i64,
+}
+
+/// The pulse of every log.
+///
+/// # Errors
+/// [`LedgerError::Db`].
+pub async fn pulses(connection: &mut AnyConnection) -> Result<Vec<(String, Pulse)>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT h.log, h.size, COALESCE((SELECT CAST(SUM(c.size + c.timestamp_s) AS BIGINT) FROM cosignatures c
+         WHERE c.log = h.log), 0) FROM log_heads h",
+    )
+    .fetch_all(connection)
+    .await?;
+    let pulse = |row: &AnyRow| {
+        Ok((row.try_get(0)?, Pulse { size: to_u64("log_heads.size", row.try_get(1)?)?, cosigned: row.try_get(2)? }))
+    };
+    rows.iter().map(pulse).collect()
+}
+
 /// The names of all logs, in order, after `after`.
 ///
 /// # Errors

@@ -29,8 +29,6 @@ use crate::transaction;
 const OFFER_MS: i64 = 120_000;
 /// Most offers in one answer.
 const MAX_OFFERS: usize = 256;
-/// Longest wait of a long poll, in seconds.
-const MAX_WAIT_S: u32 = 30;
 
 /// Routes of nodes.
 pub fn routes() -> OpenApiRouter<App> {
@@ -70,7 +68,7 @@ async fn sync(
     if let Some(line) = &request.cosignature {
         cosign(&app, &log, &request, &origin, line).await?;
     }
-    let wait = Duration::from_secs(u64::from(request.wait_s.min(MAX_WAIT_S)));
+    let wait = Duration::from_secs(u64::from(request.wait_s).min(app.config.long_poll_timeout_s));
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         grown.mark_unchanged();

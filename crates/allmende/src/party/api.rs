@@ -6,7 +6,7 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{PartyView, Placed, Submission};
+use crate::api::{PartyView, Placed, Registration, Submission};
 use crate::app::App;
 use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path};
@@ -44,18 +44,17 @@ pub fn checkpoint(state: &StateGuard<'_>) -> Result<String, ApiError> {
     state.checkpoint().map(ToString::to_string).ok_or_else(|| ApiError::not_found("a checkpoint of an empty log"))
 }
 
-/// Register a party: a `party.registered` statement signed by its root key. No token is needed; the keys speak.
+/// Register a party: a `party.registered` statement signed by its root key. No token is needed; the keys speak. A hub that is
+/// not open to everybody asks for an invitation of its operator; a party that is registered already needs none.
 #[utoipa::path(
-    post, path = "/v1/parties", tag = "parties", request_body = Submission,
+    post, path = "/v1/parties", tag = "parties", request_body = Registration,
     responses((status = 200, body = Placed), (status = "default", body = Problem))
 )]
-async fn register(State(app): State<App>, Json(submission): Json<Submission>) -> Result<Json<Placed>, ApiError> {
+async fn register(State(app): State<App>, Json(registration): Json<Registration>) -> Result<Json<Placed>, ApiError> {
+    let Registration { statement, invitation } = registration;
+    let submission = Submission { statement };
     let opened = open(&submission)?;
-    if !matches!(opened.statement.body, Body::PartyRegistered(_)) {
-        return Err(ApiError::new(Code::Unprocessable, "only party.registered is taken here"));
-    }
-    let party = opened.statement.header.by.party;
-    let (log, appended) = super::record(&app, &party, submission.statement).await?;
+    let (log, appended) = super::register(&app, &opened, submission.statement, invitation.as_deref()).await?;
     placed(&log, &appended).await
 }
 
@@ -68,6 +67,9 @@ async fn record_key(State(app): State<App>, Json(submission): Json<Submission>) 
     let opened = open(&submission)?;
     if row(opened.statement.body.kind()).is_none_or(|row| row.scope != Scope::Keys) {
         return Err(ApiError::new(Code::Unprocessable, "only statements about keys are taken here"));
+    }
+    if matches!(opened.statement.body, Body::PartyRegistered(_)) {
+        return Err(ApiError::new(Code::Unprocessable, "a party registers at POST /v1/parties"));
     }
     let party = opened.statement.header.by.party;
     let (log, appended) = super::record(&app, &party, submission.statement).await?;

@@ -1,6 +1,7 @@
 //! Parties and their keys on the hub: registered in its own log, copied into each collaboration they join.
 
 pub mod api;
+mod registration;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use crate::auth::{KeyDirectory, Scope, Scopes};
 use crate::db::{DbError, to_u64};
 use crate::ledger::{AppendError, Appended, Item, Log, hold, store};
 use crate::{projection, transaction};
+
+pub use registration::register;
 
 /// Says who may sign in: the governance and node keys that hold now.
 #[derive(Debug, Clone, Copy)]

@@ -92,6 +92,10 @@ async fn act(app: &App, log: &Arc<Log>) -> Result<Duration, ConductError> {
             Ok(_) => {}
             // A member's refusal or the end of the agreement came in between: look again.
             Err(AppendError::Restored { .. }) => return Ok(MAX_SLEEP),
+            Err(error @ AppendError::Full { .. }) => {
+                tracing::warn!(%error, "a round cannot be closed");
+                return Ok(MAX_SLEEP);
+            }
             Err(AppendError::Refused(refusal)) => tracing::info!(log = log.name(), %refusal, "a step was overtaken"),
             Err(error) => return Err(error.into()),
         }

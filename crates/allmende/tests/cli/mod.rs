@@ -1,6 +1,7 @@
 //! The command line: definitions, help, reference, key files, exit codes of common wrong turns.
 
 mod home;
+mod invited;
 mod turns;
 
 use allmende::cli::command;

@@ -5,5 +5,6 @@ mod faults;
 mod gone;
 mod kills;
 pub mod process;
+mod replicas;
 mod restored;
 pub mod world;

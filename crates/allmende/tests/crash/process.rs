@@ -69,6 +69,8 @@ pub struct HubProcess {
     pub dir: PathBuf,
     pub address: SocketAddr,
     pub log: PathBuf,
+    /// Further flags of `serve`.
+    pub settings: Vec<String>,
     /// Megabytes of a file system of its own for the data, if it has one.
     disk_mb: Option<u32>,
     process: Option<Process>,
@@ -78,7 +80,20 @@ impl HubProcess {
     pub fn new(dir: &Path) -> Self {
         // Free until somebody else takes it; the kernel hands the ports out in turn.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { dir: dir.join("hub"), address, log: dir.join("hub.log"), disk_mb: None, process: None }
+        Self {
+            dir: dir.join("hub"),
+            address,
+            log: dir.join("hub.log"),
+            settings: Vec::new(),
+            disk_mb: None,
+            process: None,
+        }
+    }
+
+    /// With further settings, as flags of `serve`.
+    pub fn with(mut self, settings: &[&str]) -> Self {
+        self.settings.extend(settings.iter().map(|flag| (*flag).to_owned()));
+        self
     }
 
     /// A hub whose data lies on a small disk that only it sees.
@@ -94,7 +109,9 @@ impl HubProcess {
 
     fn command(&self, fault: Option<&str>) -> Command {
         let (dir, listen) = (self.dir.display().to_string(), self.address.to_string());
-        let args = ["serve", "--name", "hub.test", "--data-dir", &dir, "--listen", &listen, "--max-part-bytes", "256"];
+        let mut args = vec!["serve", "--name", "hub.test", "--data-dir", &dir, "--listen", &listen];
+        args.extend(["--max-part-bytes", "256"]);
+        args.extend(self.settings.iter().map(String::as_str));
         let mut command = match self.disk_mb {
             None => program(&args, &self.log),
             Some(megabytes) => {
@@ -103,7 +120,7 @@ impl HubProcess {
                 let script = format!("mount -t tmpfs -o size={megabytes}m tmpfs {dir} && exec {program} \"$@\"");
                 let mut command = Command::new("unshare");
                 quiet(&mut command, &self.log);
-                command.args(["-Urm", "sh", "-c", &script, "sh"]).args(args);
+                command.args(["-Urm", "sh", "-c", &script, "sh"]).args(&args);
                 command
             }
         };
@@ -127,6 +144,13 @@ impl HubProcess {
         }
         self.process = Some(process);
         true
+    }
+
+    /// Starts it where it must not start, and gives what it said.
+    pub fn refused(&self) -> String {
+        let mut process = Process(self.command(None).spawn().unwrap());
+        assert!(!process.wait().expect("ends by itself").success());
+        self.words()
     }
 
     pub fn process(&mut self) -> &mut Process {

@@ -58,17 +58,26 @@ impl Member {
 
     /// Says it until the hub has answered; gives where it stands.
     pub async fn say(&self, body: impl Into<Body>, agreement: Option<Digest>) -> (u64, Digest) {
+        self.say_through(&[&self.log], body, agreement).await
+    }
+
+    /// As [`Self::say`], by another way whenever one fails.
+    pub async fn say_through(
+        &self,
+        ways: &[&RemoteLog],
+        body: impl Into<Body>,
+        agreement: Option<Digest>,
+    ) -> (u64, Digest) {
         let body = body.into();
         let began = Instant::now();
         let mut tried = false;
-        loop {
-            match self.log.submit(&self.governance, body.clone(), agreement).await {
+        for way in ways.iter().cycle() {
+            match way.submit(&self.governance, body.clone(), agreement).await {
                 Ok(placed) => return (placed.index, placed.digest),
                 Err(error) if passing(&error) => tried = true,
                 // The answer to an earlier try was lost: it stands there under another digest.
                 Err(SubmitError::Client(error)) if tried && !error.is_passing() => {
-                    return self
-                        .standing(&body)
+                    return standing(way, &body)
                         .await
                         .unwrap_or_else(|| panic!("{} {}: {error}", self.id, body.kind()));
                 }
@@ -77,18 +86,7 @@ impl Member {
             assert!(began.elapsed() < PATIENCE, "{} {}", self.id, body.kind());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    async fn standing(&self, body: &Body) -> Option<(u64, Digest)> {
-        while self.log.catch_up().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let mirror = self.log.mirror();
-        (0..mirror.entries()).rev().find_map(|index| {
-            let record = mirror.read(index).ok()?.into_iter().next()?;
-            let opened = allmende_core::statement::Statement::open(&record.envelope).ok()?;
-            (opened.statement.body == *body).then_some((index, opened.digest))
-        })
+        unreachable!("there is a way")
     }
 
     pub async fn state(&self) -> State {
@@ -111,6 +109,18 @@ impl Member {
     pub fn kill_node(&mut self) {
         self.node = None;
     }
+}
+
+async fn standing(log: &RemoteLog, body: &Body) -> Option<(u64, Digest)> {
+    while log.catch_up().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mirror = log.mirror();
+    (0..mirror.entries()).rev().find_map(|index| {
+        let record = mirror.read(index).ok()?.into_iter().next()?;
+        let opened = allmende_core::statement::Statement::open(&record.envelope).ok()?;
+        (opened.statement.body == *body).then_some((index, opened.digest))
+    })
 }
 
 fn passing(error: &SubmitError) -> bool {

@@ -6,6 +6,7 @@ use allmende_core::time::Timestamp;
 mod backup;
 mod blobs;
 mod crash;
+mod invitations;
 mod ledger;
 mod migrations;
 pub mod postgres;

@@ -2,9 +2,10 @@
 
 use allmende::db::DbError;
 use allmende::error::{ApiError, Code};
-use allmende::idempotency::{self, Answer, Idempotent};
+use allmende::idempotency::{self, Answer, Idempotent, Key, Seal};
 use allmende::transaction;
 use allmende_core::digest::Digest;
+use allmende_core::signature::SecretKey;
 use axum::http::{HeaderMap, HeaderValue};
 use sqlx::Row as _;
 
@@ -56,7 +57,7 @@ crate::on_both! {
         let request = |party: &str, key: &'static str, body: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(idempotency::HEADER, HeaderValue::from_static(key));
-            Idempotent::from_headers(&headers, &party.parse().unwrap(), "POST", "/v1/x", body).unwrap()
+            Key::read(&headers, "POST", "/v1/x", body).unwrap().map(|key| key.by(&party.parse().unwrap()))
         };
         let run = async |request: &Option<Idempotent>, value: u32| {
             let answer: Result<Answer, ApiError> = transaction!(db, tx => {
@@ -109,17 +110,33 @@ crate::on_both! {
 
 #[test]
 fn idempotency_keys_are_bounded() {
-    let party = "north".parse().unwrap();
     let read = |key: &str| {
         let mut headers = HeaderMap::new();
         headers.insert(idempotency::HEADER, HeaderValue::from_bytes(key.as_bytes()).unwrap());
-        Idempotent::from_headers(&headers, &party, "POST", "/", b"").map(|k| k.is_some()).map_err(|e| e.code())
+        Key::read(&headers, "POST", "/", b"").map(|k| k.is_some()).map_err(|e| e.code())
     };
     assert_eq!(read("a"), Ok(true));
     for bad in ["", "a b", "ä", &"x".repeat(101)] {
         assert_eq!(read(bad), Err(Code::BadRequest), "{bad}");
     }
-    assert!(Idempotent::from_headers(&HeaderMap::new(), &party, "POST", "/", b"").unwrap().is_none());
+    assert!(Key::read(&HeaderMap::new(), "POST", "/", b"").unwrap().is_none());
+}
+
+#[test]
+fn a_sealed_answer_opens_for_its_request_and_hub_only() {
+    let request =
+        |key: &str| Idempotent { party: "north".parse().unwrap(), key: key.to_owned(), request: Digest::of(b"r") };
+    let seal = |seed: u8| Seal::of(&SecretKey::from_seed(&[seed; 32]));
+    let answer = Answer { status: 200, body: b"alm_secret".to_vec() };
+    let kept = seal(1).close(&request("k"), &answer).unwrap();
+    assert!(!kept.body.windows(6).any(|w| w == b"secret"));
+    assert_ne!(kept, seal(1).close(&request("k"), &answer).unwrap(), "never twice the same bytes");
+    assert_eq!(seal(1).open(&request("k"), &kept).unwrap(), answer);
+    let refused = |seal: Seal, request: Idempotent, kept: &Answer| seal.open(&request, kept).unwrap_err().code();
+    assert_eq!(refused(seal(2), request("k"), &kept), Code::Internal);
+    assert_eq!(refused(seal(1), request("other"), &kept), Code::Internal);
+    let short = Answer { body: kept.body[..20].to_vec(), ..kept };
+    assert_eq!(refused(seal(1), request("k"), &short), Code::Internal);
 }
 
 #[tokio::test]
