@@ -5,10 +5,13 @@
 //! (`xet-core-structures` and `xet-data` 1.8.0, Apache-2.0), not taken from it.
 
 mod gear;
+mod lz4;
 
 pub mod chunker;
 pub mod hash;
+pub mod scheme;
 pub mod tree;
+pub mod xorb;
 
 pub use hash::{XetHash, chunk_hash};
 

@@ -54,16 +54,11 @@ impl Chunker {
         let end = bytes.len().min(MAX_CHUNK_BYTES - self.length);
         // A hash that is zero before it has seen a whole window says nothing.
         let deaf = (MIN_CHUNK_BYTES - 1).saturating_sub(self.length).clamp(skipped, end);
-        let mut hash = self.hash;
-        for byte in &bytes[skipped..deaf] {
-            hash = (hash << 1).wrapping_add(GEAR[usize::from(*byte)]);
-        }
-        for (at, byte) in bytes[deaf..end].iter().enumerate() {
-            hash = (hash << 1).wrapping_add(GEAR[usize::from(*byte)]);
-            if hash & MASK == 0 {
-                return Some(self.close(deaf + at + 1));
-            }
-        }
+        let hash = bytes[skipped..deaf].iter().fold(self.hash, |hash, byte| roll(hash, *byte));
+        let hash = match scan(hash, &bytes[deaf..end]) {
+            Ok(hash) => hash,
+            Err(at) => return Some(self.close(deaf + at + 1)),
+        };
         if self.length + end == MAX_CHUNK_BYTES {
             return Some(self.close(end));
         }
@@ -76,6 +71,42 @@ impl Chunker {
         *self = Self::default();
         taken
     }
+}
+
+fn roll(hash: u64, byte: u8) -> u64 {
+    (hash << 1).wrapping_add(GEAR[usize::from(byte)])
+}
+
+/// The hash after these bytes, or where it cuts first.
+fn scan(mut hash: u64, bytes: &[u8]) -> Result<u64, usize> {
+    const STEP: usize = 4;
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    for (at, step) in steps.iter().enumerate() {
+        // What the bytes add does not wait for the hash before them, which halves the time.
+        let [a, b, c, d] = step.map(|byte| GEAR[usize::from(byte)]);
+        let ab = (a << 1).wrapping_add(b);
+        let abc = (ab << 1).wrapping_add(c);
+        let abcd = (abc << 1).wrapping_add(d);
+        let hashes = [
+            (hash << 1).wrapping_add(a),
+            (hash << 2).wrapping_add(ab),
+            (hash << 3).wrapping_add(abc),
+            (hash << 4).wrapping_add(abcd),
+        ];
+        for (i, hash) in hashes.iter().enumerate() {
+            if hash & MASK == 0 {
+                return Err(at * STEP + i);
+            }
+        }
+        hash = hashes[STEP - 1];
+    }
+    for (i, byte) in rest.iter().enumerate() {
+        hash = roll(hash, *byte);
+        if hash & MASK == 0 {
+            return Err(bytes.len() - rest.len() + i);
+        }
+    }
+    Ok(hash)
 }
 
 /// The chunks of a file that is in memory.

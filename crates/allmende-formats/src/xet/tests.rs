@@ -1,6 +1,8 @@
 //! The formats of Xet against vectors, the reference's golden files, and hostile bytes.
 
 mod hashes;
+mod packing;
+mod xorbs;
 
 use super::hash::XetHash;
 
