@@ -10,6 +10,7 @@ mod lz4;
 pub mod chunker;
 pub mod hash;
 pub mod scheme;
+pub mod shard;
 pub mod tree;
 pub mod xorb;
 

@@ -2,6 +2,7 @@
 
 mod hashes;
 mod packing;
+mod shards;
 mod xorbs;
 
 use super::hash::XetHash;
