@@ -9,9 +9,11 @@ mod lz4;
 
 pub mod chunker;
 pub mod hash;
+pub mod reconstruction;
 pub mod scheme;
 pub mod shard;
 pub mod tree;
+pub mod wire;
 pub mod xorb;
 
 pub use hash::{XetHash, chunk_hash};

@@ -2,7 +2,9 @@
 
 mod hashes;
 mod packing;
+mod plans;
 mod shards;
+mod wires;
 mod xorbs;
 
 use super::hash::XetHash;
