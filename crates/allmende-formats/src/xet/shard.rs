@@ -29,7 +29,7 @@ pub const RECORD_BYTES: usize = 48;
 /// Bytes of a footer.
 pub const FOOTER_BYTES: usize = 200;
 
-const MAGIC: [u8; 32] = *b"HFRepoMetaData\0Uigej{\x81W\x83\xa5\xbd\xd9\\\xcd\xd1J\xa9";
+const MAGIC: [u8; 32] = *b"HFRepoMetaData\0UigEj{\x81W\x83\xa5\xbd\xd9\\\xcd\xd1J\xa9";
 const HEADER_VERSION: u64 = 2;
 const FOOTER_VERSION: u64 = 1;
 /// A file's flag: a range hash follows for each segment.

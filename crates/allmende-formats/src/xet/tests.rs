@@ -1,5 +1,6 @@
 //! The formats of Xet against vectors, the reference's golden files, and hostile bytes.
 
+mod golden;
 mod hashes;
 mod packing;
 mod plans;
