@@ -43,6 +43,9 @@ pub fn dedup_shard(xorbs: &[XorbInfo], chunk_key: [u8; 32], created_s: u64, expi
 /// [`Error::Write`] if the shard could not be read again: it would be too long, or a file has range hashes for some of
 /// its segments only.
 pub fn write_shard(files: &[FileInfo], xorbs: &[XorbInfo], ending: &Ending) -> Result<Vec<u8>, Error> {
+    if files.iter().map(|f| f.hash).chain(xorbs.iter().map(|x| x.hash)).any(|hash| hash == XetHash::BOOKEND) {
+        return Err(Error::Write("a hash is the one that ends a section"));
+    }
     let mut out = Out { bytes: MAGIC.to_vec() };
     out.long(HEADER_VERSION);
     out.long(if *ending == Ending::Sections { 0 } else { FOOTER_BYTES as u64 });

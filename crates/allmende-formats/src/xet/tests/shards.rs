@@ -126,6 +126,8 @@ fn refusals() {
     }
     let long = vec![0; MAX_SHARD_BYTES as usize + 1];
     assert_eq!(read(&long).unwrap_err(), Error::TooLarge);
+    let ends = FileInfo { hash: XetHash::BOOKEND, ..file(1, 1, false) };
+    assert!(matches!(write_shard(&[ends], &[], &FOOTER), Err(Error::Write(_))));
     let mut some = file(1, 2, false);
     some.segments[1].range_hash = None;
     assert!(matches!(write_shard(&[some], &[], &FOOTER), Err(Error::Write(_))));

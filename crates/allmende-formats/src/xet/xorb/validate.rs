@@ -169,11 +169,11 @@ fn gather<'a>(held: &mut Vec<u8>, bytes: &mut &'a [u8], needed: usize) -> Option
 fn compare(expected: &[u8], at: &mut usize, bytes: &[u8]) -> Result<(), Error> {
     let free_end = expected.len() - LENGTH_BYTES;
     let free = free_end - FREE_BYTES..free_end;
-    let wanted = expected.get(*at..*at + bytes.len()).ok_or(Error::Trailing)?;
+    let wanted = &expected[*at..expected.len().min(*at + bytes.len())];
     let differs = bytes.iter().zip(wanted).enumerate().find(|(i, (a, b))| a != b && !free.contains(&(*at + i)));
     if let Some((i, _)) = differs {
         return Err(Error::Footer { at: *at + i });
     }
-    *at += bytes.len();
-    Ok(())
+    *at += wanted.len();
+    if wanted.len() < bytes.len() { Err(Error::Trailing) } else { Ok(()) }
 }
