@@ -1,7 +1,64 @@
 //! What clients and a storage server say to each other beside xorbs, shards and reconstructions.
 //!
-//! Which requests there are, in which order, and what clients make of each status stands in
-//! `docs/decisions/0012-xet-formats-of-our-own.md`. (As in `xet-client` 1.8.0.)
+//! Read from `xet-client` 1.8.0 and the releases of `xet-core` before it; paths are below the `casUrl` of [`Token`].
+//!
+//! # Paths
+//!
+//! | `hf_xet` | paths |
+//! |---|---|
+//! | up to 1.1.9 | `/xorb/{prefix}/{hash}`, `/shard/{prefix}/{hash}`, `/chunk/{prefix}/{hash}`, `/reconstruction/{file}` |
+//! | 1.1.10 to 1.2 | `/xorbs/{prefix}/{hash}`, `/shards`, `/chunks/{prefix}/{hash}`, `/reconstructions/{file}` |
+//! | since 1.3 | the same below `/v1` |
+//! | since 1.5 | `/v2/reconstructions/{file}` first; 404 or 501 send a client back to `/v1`, which it remembers |
+//! | since 1.6 | `/v2/shards` first, in the same way |
+//! | since 1.8 | before each `POST /v1/xorbs/…` a `POST /v1/xorb-grants/…` |
+//!
+//! The prefix is `default`, for chunks, too; clients in browsers say `default-merkledb` for chunks.
+//!
+//! # What is sent
+//!
+//! - Xorbs have a footer (version 1) up to `hf_xet` 1.1.2, and none afterwards. They are filled up to 64 MiB of *unpacked*
+//!   bytes, so those of noise are longer than 64 MiB: see [`MAX_CONTENT_BYTES`](super::xorb::MAX_CONTENT_BYTES).
+//! - Shards have tables and a footer up to 1.1.5. From 1.1.6 they end after their sections; up to 1.2 their header says
+//!   200 bytes of footer nevertheless, then 0. All files have range hashes; all but those of buckets a SHA-256. Xorbs say 0
+//!   bytes on disk, and the offsets of chunks count unpacked bytes.
+//! - All xorbs of a session are sent before its shards. A shard may name xorbs that other shards brought.
+//!
+//! # Requests
+//!
+//! All carry `Authorization: Bearer …` and [`SESSION_HEADER`], except those to a `url` in an answer, which carry no token:
+//! such a URL has to be worth one itself. HTTP/1.1 only. The token is renewed 30 s before [`Token::exp`] by the
+//! client's clock, never because of a 401.
+//!
+//! - `POST /v1/xorbs/{prefix}/{hash}`, body with its length → 200 [`XorbUploaded`].
+//! - `POST /v1/xorb-grants/{prefix}/{hash}` with [`GrantRequest`] → 201 [`Grant`]; 200 with any body: the xorb is there,
+//!   nothing is sent; 404: none are given, and the client sends `POST /v1/xorbs/…` (it asks again for the next xorb).
+//!   Any other success is an error. Then the method, URL and headers of the grant, and only those, with the body: 2xx or
+//!   412 are success, 409 is tried again, 400 and 403 ask for a new grant (3 in all), anything else falls back to
+//!   `POST /v1/xorbs/…`. Then `POST /v1/xorb-commits/{prefix}/{hash}/grant/{id}` without a body → 2xx, or 404: nothing was
+//!   sent under the grant, a new one is asked for.
+//! - `POST /v1/shards` → 200 [`ShardUploaded`]; the client waits without limit.
+//! - `POST /v2/shards` → 200, `application/x-ndjson`, [`ShardEvent`]s. Nothing for 300 s is a failure, so a line (the last
+//!   one again) is due every 20 s. Empty lines and unknown types are skipped. An end without [`ShardEvent::Result`] or
+//!   [`ShardEvent::Error`] is fatal; an error that is retryable sends the whole shard again.
+//! - `GET /v1/chunks/{prefix}/{hash}` → 200 with the bytes of a shard ([`dedup_shard`](super::shard::dedup_shard)), 404 if
+//!   none is known. Asked for the first chunk of each file and for eligible hashes, not more often than every 4 MiB or so.
+//!   Any status but success is a miss, and 429 is not tried again.
+//! - `GET /v2/reconstructions/{file}` and `/v1/…`, with `Range: bytes=first-last` over the file (windows of 256 MiB and
+//!   more) → 200 with the JSON of [`reconstruction`](super::reconstruction); 416 behind the end of the file, which is how
+//!   a download ends. A file of 0 bytes has no terms and is no 416 from byte 0.
+//! - `GET` of a URL in it with `Range: bytes=first-last`, exactly as listed → 2xx with these bytes and no others. 403: the
+//!   client asks for the reconstruction again. With several ranges in one request the answer is `multipart/byteranges`,
+//!   each part with `Content-Range`.
+//! - `GET /v1/reconstructions?file_id=…&file_id=…` → 200 [`BatchReconstruction`](super::reconstruction::BatchReconstruction).
+//! - `GET /v2/file-chunk-hashes/{file}` with [`DIRTY_RANGES_HEADER`]: for writing into the middle of a file of a bucket
+//!   only; not described here.
+//! - `POST /v1/telemetry`: whatever is answered is ignored.
+//!
+//! # Retries
+//!
+//! 5xx except 501, 408, 429 and broken connections are tried again, five times, after at most 3, 9, 27, 81 and 243 s (a
+//! random part of it). Other 4xx end the transfer at once. So refuse for good with 4xx, and say 503 for what passes.
 
 use serde::{Deserialize, Serialize};
 
