@@ -14,6 +14,9 @@ use allmende_core::ledger::proof::Receipt;
 use allmende_core::ledger::tile::{Tile, decode_bundle, decode_tile, encode_bundle, encode_tile};
 use allmende_core::statement::Statement;
 use allmende_formats::safetensors::parse_header;
+use allmende_formats::xet::shard::{self, Ending, Entry, Shard, ShardReader, write_shard};
+use allmende_formats::xet::tree::xorb_hash;
+use allmende_formats::xet::xorb::{self, MAX_PACKED_BYTES, Unpacker, Validator, Xorb, read_chunk_header, read_footer};
 use allmende_train::table::Table;
 
 /// What a target does with its input; whether it accepted it.
@@ -33,6 +36,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("terms_toml", terms_toml),
     ("tile", tile),
     ("tile_path", tile_path),
+    ("xet_chunk", xet_chunk),
+    ("xet_shard", xet_shard),
+    ("xet_xorb", xet_xorb),
 ];
 
 /// The body of the target `name`.
@@ -158,5 +164,69 @@ fn table(data: &[u8]) -> bool {
     assert_eq!((table.labels.len(), table.file_rows.len()), (table.rows(), table.rows()));
     assert!(table.features.iter().all(|x| x.is_finite()));
     assert!(table.labels.iter().all(|label| *label < CLASSES));
+    true
+}
+
+/// The header of a chunk has one spelling, and nothing in it is out of bounds.
+fn xet_chunk(data: &[u8]) -> bool {
+    let Some(header) = data.first_chunk::<8>() else { return false };
+    let Ok((scheme, packed, unpacked)) = read_chunk_header(*header) else { return false };
+    assert!((1..=MAX_PACKED_BYTES).contains(&packed) && (1..=1 << 17).contains(&unpacked));
+    let again = [packed << 8, unpacked << 8 | usize::from(scheme.code())].map(|word| (word as u32).to_le_bytes());
+    assert_eq!(again.as_flattened(), header);
+    true
+}
+
+/// What is accepted in one piece is accepted byte for byte, unpacks to its hashes, and has the footer it should have.
+fn xet_xorb(data: &[u8]) -> bool {
+    let read = |piece: usize| -> Result<Xorb, xorb::Error> {
+        let mut validator = Validator::new();
+        data.chunks(piece).try_for_each(|piece| validator.push(piece))?;
+        validator.finish(None)
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(read(7), whole, "the slices do not matter");
+    let Ok(xorb) = whole else { return false };
+    assert_eq!(xorb.content_bytes + xorb.footer_bytes, data.len() as u64);
+    assert_eq!(xorb.hash, xorb_hash(xorb.chunks.iter().map(|c| (c.hash, u64::from(c.unpacked_bytes)))));
+    let mut unpacked = 0;
+    let sink = |content: &[u8]| {
+        unpacked += content.len() as u64;
+        Ok::<_, xorb::Error>(())
+    };
+    Unpacker::new().unpack_all(&xorb.chunks, data, sink).expect("was accepted");
+    assert_eq!(unpacked, xorb.unpacked_bytes);
+    if xorb.footer_bytes > 0 && data[xorb.content_bytes as usize + 7] == 1 {
+        assert_eq!(read_footer(data, data.len() as u64), Ok(xorb));
+    }
+    true
+}
+
+/// What is accepted in one piece is accepted byte for byte, and what was read can be written and read again.
+fn xet_shard(data: &[u8]) -> bool {
+    let read = |data: &[u8], piece: usize| -> Result<(Shard, Vec<Entry>), shard::Error> {
+        let (mut reader, mut entries) = (ShardReader::new(), Vec::new());
+        for piece in data.chunks(piece) {
+            reader.push(piece, |entry| {
+                entries.push(entry);
+                Ok::<_, shard::Error>(())
+            })?;
+        }
+        Ok((reader.finish()?, entries))
+    };
+    let whole = read(data, data.len().max(1));
+    assert_eq!(read(data, 7), whole, "the slices do not matter");
+    let Ok((shard, entries)) = whole else { return false };
+    let (mut files, mut xorbs) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        match entry {
+            Entry::File(file) => files.push(file.clone()),
+            Entry::Xorb(xorb) => xorbs.push(xorb.clone()),
+        }
+    }
+    assert_eq!((files.len() as u64, xorbs.len() as u64), (shard.files, shard.xorbs));
+    let written = write_shard(&files, &xorbs, &Ending::Sections).expect("was read");
+    let (again, same) = read(&written, written.len()).expect("was written");
+    assert_eq!((again.section_bytes, same), (shard.section_bytes, entries));
     true
 }
