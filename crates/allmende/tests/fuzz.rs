@@ -16,6 +16,9 @@ use allmende_core::signature::SecretKey;
 use allmende_core::statement::{AgreementProposed, Header, KeyClass, Signer, Statement};
 use allmende_core::time::Timestamp;
 use allmende_formats::safetensors::write_f32;
+use allmende_formats::xet::chunk_hash;
+use allmende_formats::xet::shard::{ChunkInfo, Ending, FileInfo, Segment, XorbInfo, write_shard};
+use allmende_formats::xet::xorb::XorbWriter;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -114,6 +117,24 @@ fn good(name: &str) -> Vec<u8> {
         "terms_toml" => terms_toml().into_bytes(),
         "tile" => two(encode_tile(&leaves.map(|l| leaf_hash(&l))).unwrap()),
         "tile_path" => b"tile/entries/x001/x234/067.p/3".to_vec(),
+        "xet_chunk" => b"\0\x05\0\0\x01\x07\0\0".to_vec(),
+        "xet_shard" => {
+            let hash = |text: &str| chunk_hash(text.as_bytes());
+            let chunk = ChunkInfo { hash: hash("c"), byte_offset: 0, unpacked_bytes: 9, offered: true };
+            let xorb = XorbInfo { hash: hash("x"), chunks: vec![chunk], bytes_in_xorb: 9, bytes_on_disk: 0 };
+            let range_hash = Some(hash("r"));
+            let segment = Segment { xorb: hash("x"), unpacked_bytes: 9, chunk_start: 0, chunk_end: 1, range_hash };
+            let file = FileInfo { hash: hash("f"), segments: vec![segment], sha256: Some([7; 32]) };
+            let ending = Ending::Footer { chunk_key: Some([5; 32]), created_s: 1, expires_s: 2, tables: true };
+            write_shard(&[file], &[xorb], &ending).unwrap()
+        }
+        "xet_xorb" => {
+            let mut writer = XorbWriter::new();
+            for content in [b"words and words ".repeat(9), b"x".to_vec()] {
+                writer.push(chunk_hash(&content), &content).unwrap();
+            }
+            writer.finish(true).unwrap().1
+        }
         other => panic!("no seed for {other}"),
     }
 }

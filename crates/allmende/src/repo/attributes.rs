@@ -71,7 +71,7 @@ pub fn is_large(attributes: &str, path: &RepoPath) -> bool {
     for line in attributes.lines() {
         let mut words = line.split_ascii_whitespace();
         let Some(pattern) = words.next().filter(|p| !p.starts_with('#')) else { continue };
-        let says = words.filter_map(|word| match word {
+        let mut says = words.filter_map(|word| match word {
             "filter=lfs" => Some(true),
             "-filter" | "!filter" => Some(false),
             _ => None,
