@@ -290,8 +290,21 @@ pub async fn authenticate(
     Ok(Some((Caller { party: token.party, scopes: token.scopes, token_id: id }, stale)))
 }
 
+/// The token of this public id as it stands now, if it still works. The id proves nothing: for callers who have seen the
+/// secret before.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn standing(connection: &mut AnyConnection, id: &str, now: Timestamp) -> Result<Option<Caller>, DbError> {
+    let sql =
+        "SELECT id, party, scope, label, created_at, expires_at, revoked_at, last_used_at FROM tokens WHERE id = $1";
+    let row = sqlx::query(sql).bind(id).fetch_optional(connection).await?;
+    let token = row.as_ref().map(info).transpose()?.filter(|t| t.revoked_at.is_none() && t.expires_at > now);
+    Ok(token.map(|t| Caller { party: t.party, scopes: t.scopes, token_id: id.to_owned() }))
+}
+
 /// Compares without telling by its duration where the first difference is.
-fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y))) == 0
 }
 

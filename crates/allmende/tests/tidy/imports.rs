@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "agreement",
     "asset",
     "repo",
+    "xet",
     "node",
     "run",
     "contribution",

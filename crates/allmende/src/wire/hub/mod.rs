@@ -12,6 +12,7 @@ mod refs;
 mod repos;
 mod resolve;
 mod tree;
+mod xet;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -54,6 +55,8 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/commits/{revision}", get(history::commits))
         .route("/api/{kind}/{space}/{name}/super-squash/{branch}", post(history::squash))
         .route("/api/{kind}/{space}/{name}/preupload/{revision}", post(commit::preupload))
+        .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
+        .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
 }
 
 /// Bodies of bytes.
