@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::app::{App, StartError};
+use crate::app::{App, Nouns, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::{backup, party, run};
@@ -15,7 +15,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// # Errors
 /// [`StartError`] says what is in the way.
 pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
-    let app = App::start(config, clock, party::Directory, run::consequence).await?;
+    let nouns = Nouns {
+        keys: Box::new(party::Directory),
+        consequence: run::consequence,
+        prepare: run::prepare,
+        conduct: run::conduct,
+    };
+    let app = App::start(config, clock, nouns).await?;
     backup::look(&app).await?;
     app.logs.registry().await?;
     party::reconcile(&app).await?;

@@ -72,7 +72,7 @@ pub fn routes() -> OpenApiRouter<App> {
 )]
 async fn post_login(State(app): State<App>, Json(envelope): Json<Envelope>) -> Result<Json<LoginAnswer>, ApiError> {
     let now = app.clock.now();
-    let done = login::login(&app.db, &*app.keys, &app.config, &app.hub_key.public(), &envelope, now).await?;
+    let done = login::login(&app.db, &*app.nouns.keys, &app.config, &app.hub_key.public(), &envelope, now).await?;
     Ok(Json(LoginAnswer {
         token: done.token.secret().to_owned(),
         id: done.id,
