@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::{App, Nouns, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{backup, party, run};
+use crate::{backup, node, party, run};
 
 /// How often unfinished uploads are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
@@ -26,6 +26,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     app.logs.registry().await?;
     party::reconcile(&app).await?;
     run::conduct_all(&app).await?;
+    node::outside::ask_all(&app)?;
     app.tasks.spawn(sweep(app.clone()));
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));

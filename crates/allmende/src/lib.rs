@@ -39,5 +39,6 @@ pub mod party;
 pub mod run;
 pub mod verify;
 pub mod view;
+pub mod witness;
 
 pub mod hub;

@@ -69,6 +69,8 @@ pub struct HubProcess {
     pub dir: PathBuf,
     pub address: SocketAddr,
     pub log: PathBuf,
+    /// More flags.
+    pub more: Vec<String>,
     /// Megabytes of a file system of its own for the data, if it has one.
     disk_mb: Option<u32>,
     process: Option<Process>,
@@ -78,7 +80,7 @@ impl HubProcess {
     pub fn new(dir: &Path) -> Self {
         // Free until somebody else takes it; the kernel hands the ports out in turn.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { dir: dir.join("hub"), address, log: dir.join("hub.log"), disk_mb: None, process: None }
+        Self { dir: dir.join("hub"), address, log: dir.join("hub.log"), more: Vec::new(), disk_mb: None, process: None }
     }
 
     /// A hub whose data lies on a small disk that only it sees.
@@ -107,6 +109,7 @@ impl HubProcess {
                 command
             }
         };
+        command.args(&self.more);
         if let Some(fault) = fault {
             command.env("ALLMENDE_FAULT", fault);
         }

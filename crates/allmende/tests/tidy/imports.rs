@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "client",
     "backup",
     "agent",
+    "witness",
     "demo",
     "cli",
 ];

@@ -179,7 +179,7 @@ fn watch(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap, sync
         seen.syncs += 1;
         if let Some(line) = &sync.cosignature {
             let party = shared.party.clone();
-            let witnessed = Witnessed { party: party.clone(), key: sync.node, size: sync.size, line: line.clone() };
+            let witnessed = Witnessed { party: Some(party.clone()), key: sync.node, size: sync.size, line: line.clone() };
             shared.board.lock().unwrap_or_else(PoisonError::into_inner).insert(party, witnessed);
         }
     }
