@@ -44,5 +44,6 @@ pub mod run;
 pub mod verify;
 pub mod view;
 pub mod wire;
+pub mod witness;
 
 pub mod hub;

@@ -1,6 +1,6 @@
 //! The frame around all routes, through a real server and a real client.
 
-use allmende::app::App;
+use allmende::app::{App, Nouns};
 use allmende::auth::NewToken;
 use allmende::clock::Clock;
 use allmende::config::{Config, Flags, Layers};
@@ -34,9 +34,13 @@ impl Hub {
     }
 
     pub async fn start_in(dir: tempfile::TempDir, settings: &[(&'static str, &str)]) -> Self {
-        let app = App::start(config(&dir, settings), Clock::test(NOW), North(key().public()), |_, _| Vec::new())
-            .await
-            .unwrap();
+        let nouns = Nouns {
+            keys: Box::new(North(key().public())),
+            consequence: |_, _| Vec::new(),
+            prepare: |_, _, _| Box::pin(async { Ok(()) }),
+            conduct: |_, _| (),
+        };
+        let app = App::start(config(&dir, settings), Clock::test(NOW), nouns).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if app.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());

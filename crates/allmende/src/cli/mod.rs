@@ -29,6 +29,7 @@ pub mod invitation;
 pub mod join;
 pub mod key;
 pub mod ledger;
+pub mod log_key;
 pub mod member;
 pub mod model;
 pub mod node;
@@ -41,6 +42,7 @@ pub mod serve;
 pub mod settle;
 pub mod table;
 pub mod token;
+pub mod witness;
 pub mod words;
 
 use context::Context;
@@ -130,6 +132,9 @@ pub enum Command {
     /// Check a log, and prove its entries
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Run a witness for logs of others
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// Make, list and revoke tokens for other programs
     #[command(subcommand)]
     Token(token::Token),
@@ -171,6 +176,7 @@ impl Command {
             Self::Ledger(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
+            Self::Witness(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
@@ -216,7 +222,10 @@ fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let context = Context::new(cli.global, out);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)?;
     // Long-running commands stop by themselves on Ctrl-C and end well.
-    let graceful = matches!(cli.command, Command::Serve(_) | Command::Node(node::Node::Run(_)));
+    let graceful = matches!(
+        cli.command,
+        Command::Serve(_) | Command::Node(node::Node::Run(_)) | Command::Witness(witness::Witness::Run(_))
+    );
     runtime.block_on(async {
         let work = cli.command.run(&context);
         if graceful {
