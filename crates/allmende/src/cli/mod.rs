@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use allmende_core::id::CollaborationId;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
+mod account;
 pub mod agreement;
 pub mod agreement_diff;
 pub mod agreement_draft;
@@ -141,6 +142,9 @@ pub enum Command {
     /// Say who may register on a hub, on its own machine
     #[command(subcommand)]
     Invitation(invitation::Invitation),
+    /// Manage people and organizations that own repositories, on the hub's own machine
+    #[command(subcommand)]
+    Account(account::Account),
     /// Back up a hub into one encrypted file
     Backup(backup::Backup),
     /// Restore a hub from a backup
@@ -176,6 +180,7 @@ impl Command {
             Self::Ledger(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
+            Self::Account(command) => command.run(context).await,
             Self::Witness(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,
