@@ -44,6 +44,7 @@ pub mod run;
 pub mod verify;
 pub mod view;
 pub mod wire;
+pub mod witness;
 pub mod xet;
 
 pub mod hub;
