@@ -54,7 +54,7 @@ async fn what_one_uploads_another_downloads_and_little_is_stored_twice() {
     assert!(download(&world, &ada, &repo, "model.safetensors").await == bytes);
     // What the client computes is what is shown.
     let sha256 = Digest::of(&bytes).hex();
-    let held = allmende::repo::large::xet(&mut *world.hub.app.db.read().await.unwrap(), &repo, &sha256).await.unwrap();
+    let held = allmende::repo::large::xet(&mut world.hub.app.db.read().await.unwrap(), &repo, &sha256).await.unwrap();
     assert_eq!(held.unwrap().to_string(), hash(&world, &ada, home.path(), &path).await);
     // A thousand bytes in the middle, by a client that remembers and by one that asks.
     for (seed, remembers) in [(2, true), (3, false)] {

@@ -78,8 +78,8 @@ impl Door {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    async fn shard(&self, files: &[FileInfo], xorbs: &[XorbInfo]) -> u16 {
-        let shard = write_shard(files, xorbs, &Ending::Sections).unwrap();
+    async fn shard(&self, file: &FileInfo, xorbs: &[XorbInfo]) -> u16 {
+        let shard = write_shard(std::slice::from_ref(file), xorbs, &Ending::Sections).unwrap();
         let first = self.post("/v1/shards", shard.clone()).await.status().as_u16();
         // The newer door says the same.
         let lines = self.post("/v2/shards", shard).await;
@@ -98,7 +98,7 @@ async fn a_lie_about_a_file_is_refused() {
     let repo = world.repo(&ada, &ada.account, "model").await;
     let door = Door::open(&world, &ada, &repo, "write").await;
     let (one, two) = (sent(1), sent(2));
-    assert_eq!(door.shard(&[one.file.clone()], &[]).await, 400, "a xorb that was never sent");
+    assert_eq!(door.shard(&one.file, &[]).await, 400, "a xorb that was never sent");
     assert_eq!(door.xorb(&two.xorb.hash, &one.packed).await.0, 422, "another hash");
     let mut broken = one.packed.clone();
     broken[200_000] ^= 1;
@@ -121,15 +121,15 @@ async fn a_lie_about_a_file_is_refused() {
         ("its range hash", lie(&|f| f.segments[0].range_hash = Some(f.hash))),
         ("its xorb", lie(&|f| f.segments[0].xorb = two.xorb.hash)),
     ] {
-        assert_eq!(door.shard(&[file], &[]).await, 400, "{what}");
+        assert_eq!(door.shard(&file, &[]).await, 400, "{what}");
     }
     let mut xorb = info(&one.xorb);
     xorb.chunks[0].hash = two.xorb.chunks[0].hash;
-    assert_eq!(door.shard(&[one.file.clone()], &[xorb]).await, 400, "a xorb with others' chunks");
+    assert_eq!(door.shard(&one.file, &[xorb]).await, 400, "a xorb with others' chunks");
     let gone = door.get(&format!("/v1/reconstructions/{}", one.file.hash)).await;
     assert_eq!(gone.status(), 404, "of a shard that was refused nothing is registered");
-    assert_eq!(door.shard(&[one.file.clone()], &[info(&one.xorb)]).await, 200);
-    assert_eq!(door.shard(&[lie(&|f| f.sha256 = two.file.sha256)], &[]).await, 400, "its SHA-256, later");
+    assert_eq!(door.shard(&one.file, &[info(&one.xorb)]).await, 200);
+    assert_eq!(door.shard(&lie(&|f| f.sha256 = two.file.sha256), &[]).await, 400, "its SHA-256, later");
     assert_eq!(door.post("/v1/shards", b"nonsense".to_vec()).await.status(), 400);
     assert_eq!(door.post("/v1/xorb-grants/default/x", Vec::new()).await.status(), 404);
     assert_eq!(door.post("/v1/telemetry", b"{}".to_vec()).await.status(), 200);
@@ -147,7 +147,7 @@ async fn every_version_of_the_paths_gives_the_file() {
     for path in ["/xorb/default", "/xorbs/default", "/v1/xorbs/default"] {
         assert_eq!(door.post(&format!("{path}/{hash}"), one.packed.clone()).await.status(), 200, "{path}");
     }
-    let shard = write_shard(&[one.file.clone()], &[info(&one.xorb)], &Ending::Sections).unwrap();
+    let shard = write_shard(std::slice::from_ref(&one.file), &[info(&one.xorb)], &Ending::Sections).unwrap();
     for path in [format!("/shard/default/{hash}"), "/shards".to_owned(), "/v1/shards".to_owned()] {
         assert_eq!(door.post(&path, shard.clone()).await.status(), 200, "{path}");
     }
@@ -190,7 +190,7 @@ async fn a_token_opens_one_repository_for_minutes_and_while_the_right_lasts() {
     let one = sent(1);
     let door = Door::open(&world, &ada, &repo, "write").await;
     assert_eq!(door.xorb(&one.xorb.hash, &one.packed).await.0, 200);
-    assert_eq!(door.shard(&[one.file.clone()], &[]).await, 200);
+    assert_eq!(door.shard(&one.file, &[]).await, 200);
     let path = format!("/v1/reconstructions/{}", one.file.hash);
     // Another repository's address, another's token, a changed token, none.
     let elsewhere = Door { url: door.url.replace(&repo.id, &other.id), token: door.token.clone(), ..door };
@@ -262,25 +262,25 @@ async fn a_file_cites_only_what_its_sender_may_read() {
             true,
             "of others one learns nothing"
         );
-        assert_eq!(door.shard(&[one.file.clone()], &[]).await, 200);
+        assert_eq!(door.shard(&one.file, &[]).await, 200);
     }
     let chunk = format!("/v1/chunks/default/{}", one.xorb.chunks[0].hash);
     // In the same organization bob reads what ada shares, and may cite it.
     let own = world.repo(&bob, &north, "bobs").await;
     let door = Door::open(&world, &bob, &own, "write").await;
     assert_eq!(door.get(&chunk).await.status(), 200);
-    assert_eq!(door.shard(&[one.file.clone()], &[info(&one.xorb)]).await, 200);
+    assert_eq!(door.shard(&one.file, &[info(&one.xorb)]).await, 200);
     // Of a file he does not hold he learns nothing, whoever holds it.
     let elsewhere = world.repo(&bob, &bob.account, "alone").await;
     let door = Door::open(&world, &bob, &elsewhere, "write").await;
     assert_eq!(door.get(&chunk).await.status(), 404);
-    assert_eq!(door.shard(&[one.file.clone()], &[info(&one.xorb)]).await, 400, "another domain");
+    assert_eq!(door.shard(&one.file, &[info(&one.xorb)]).await, 400, "another domain");
     assert_eq!(door.get(&format!("/v1/reconstructions/{}", one.file.hash)).await.status(), 404);
     // Nor does a repository of ada's own that her reader may not see help anybody else.
     let two = sent(2);
     let door = Door::open(&world, &ada, &private, "write").await;
     assert_eq!(door.xorb(&two.xorb.hash, &two.packed).await.0, 200);
     let door = Door::open(&world, &bob, &own, "write").await;
-    assert_eq!(door.shard(&[two.file.clone()], &[]).await, 400);
+    assert_eq!(door.shard(&two.file, &[]).await, 400);
     world.hub.stop().await;
 }

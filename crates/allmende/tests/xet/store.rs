@@ -44,7 +44,10 @@ fn what_is_cut_here_comes_back_and_has_the_clients_hash() {
         let repo = world.repo(&ada, &ada.account, "model").await;
         (ada, repo)
     });
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(24));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(24)
+    });
     let tested = runner.run(&(files(), 1_usize..400_000, any::<prop::sample::Index>()), |(files, piece, at)| {
         runtime.block_on(async {
             for bytes in &files {
