@@ -12,8 +12,18 @@ use crate::repo::ops::{MAIN, Seen, author};
 use crate::repo::{RepoError, Right};
 use crate::transaction;
 
-/// Opens a discussion with a first comment; a pull request with a ref that begins where the main branch is now, or at
-/// `from`.
+/// What a pull request begins with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Draft or open.
+    pub status: Status,
+    /// The branch that it is for, in full.
+    pub base: String,
+    /// The commit that its changes stand upon; where the branch is now, if none is named.
+    pub from: Option<Oid>,
+}
+
+/// Opens a discussion with a first comment; a pull request with a ref of its own.
 ///
 /// # Errors
 /// [`RepoError`].
@@ -23,21 +33,21 @@ pub async fn open(
     principal: &Principal,
     title: &str,
     text: &str,
-    pull: Option<(Status, Option<Oid>)>,
+    pull: Option<Start>,
 ) -> Result<u64, RepoError> {
     if seen.repo.settings.discussions_disabled {
         return Err(RepoError::Forbidden("Discussions are disabled for this repository"));
     }
     let (title, text) = (super::title(title)?, super::comment(text)?);
     let git = seen.git(app);
-    let start = match pull {
-        Some((_, Some(from))) => Some(from),
-        Some((_, None)) => Some(git.resolve(MAIN).await?),
+    let start = match &pull {
+        Some(Start { from: Some(from), .. }) => Some(*from),
+        Some(Start { base, .. }) => Some(git.resolve(base).await?),
         None => None,
     };
     let now = app.clock.now();
     let num = transaction!(app.db, tx => {
-        let wanted = pull.map(|(status, _)| (MAIN, status));
+        let wanted = pull.as_ref().map(|pull| (pull.base.as_str(), pull.status));
         let num = store::open(tx, &seen.repo, &principal.account, &title, wanted, now).await?;
         let what = What::Comment { text: text.clone(), edited: false, hidden: false };
         store::add(tx, &seen.repo, num, &principal.account, &what, now).await?;

@@ -12,7 +12,7 @@ use crate::db::DbError;
 use crate::git::commit::Builder;
 use crate::git::objects::Pointer;
 use crate::git::refs::Change as RefChange;
-use crate::git::tree::{Entry, EntryKind};
+use crate::git::tree::EntryKind;
 use crate::git::{GitError, GitRepo, Oid, RepoPath};
 use crate::transaction;
 
@@ -106,8 +106,9 @@ impl<'a> Commit<'a> {
             }
             Change::Delete { path, folder } => {
                 let found = self.git.entry(self.base, &path).await;
-                let is_folder = |entry: &Entry| entry.kind == EntryKind::Folder;
-                if !self.touched.contains_key(&path) && found.as_ref().map(is_folder).ok() != Some(folder) {
+                // Whoever deletes a folder as if it were a file means what is in it; a file is never taken for a folder.
+                let there = found.is_ok_and(|entry| !folder || entry.kind == EntryKind::Folder);
+                if !there && !self.touched.contains_key(&path) {
                     return Err(GitError::NoEntry(format!("{path}: A file with this name doesn't exist")).into());
                 }
                 self.builder.delete(&path).await?;

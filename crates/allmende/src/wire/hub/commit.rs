@@ -226,19 +226,18 @@ pub async fn commit(
     let subject = message.lines().next().unwrap_or_default().to_owned();
     let (revision, parent, num) = match (create_pr, &pull) {
         (true, _) => {
-            // Only what stands on the main branch can be changed by a new pull request.
-            if revision != "main" {
-                return Err(bad("Invalid reference for a branch: a new pull request is for the main branch"));
-            }
             let git = there.git(&app);
+            let branch = format!("refs/heads/{revision}");
+            let head = git.resolve(&branch).await.map_err(|_| GitError::NoRevision(revision.clone()))?;
             let from = match parent_commit.as_deref() {
                 Some(parent) => git.resolve(parent).await?,
-                None => git.resolve("main").await?,
+                None => head,
             };
+            let pull = pulls::Start { status: Status::Open, base: branch, from: Some(from) };
             let text = description.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(&subject);
             let title: String = subject.chars().take(200).collect();
             let title = if title.trim().chars().count() < 3 { format!("{} (changes)", title.trim()) } else { title };
-            let num = pulls::open(&app, &there.seen, principal, &title, text, Some((Status::Open, Some(from)))).await?;
+            let num = pulls::open(&app, &there.seen, principal, &title, text, Some(pull)).await?;
             (discussion::git_ref(num), None, Some(num))
         }
         (false, Some(pull)) => (revision, parent_commit, Some(pull.num)),

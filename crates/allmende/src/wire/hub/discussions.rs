@@ -14,6 +14,7 @@ use crate::discussion::{self, Discussion, Event, Status, What, pulls, store};
 use crate::error::Code;
 use crate::extract::{self, Body, Path};
 use crate::git::merge::Merge;
+use crate::repo::ops::MAIN;
 use crate::repo::{RepoError, Right};
 use crate::transaction;
 
@@ -104,7 +105,8 @@ pub async fn create(
 ) -> Result<Json<Value>, HubError> {
     let principal = there.who(Right::Read)?;
     let text = new.description.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| new.title.clone());
-    let pull = new.pull_request.then_some((Status::Draft, None));
+    let draft = || pulls::Start { status: Status::Draft, base: MAIN.to_owned(), from: None };
+    let pull = new.pull_request.then(draft);
     let num = pulls::open(&app, &there.seen, principal, &new.title, &text, pull).await?;
     Ok(Json(json!({ "num": num, "pullRequest": new.pull_request })))
 }

@@ -75,6 +75,9 @@ fn missing() -> Router<App> {
     Router::new()
         .route("/api/{kind}/{name}", get(none))
         .route("/api/{kind}/{name}/revision/{revision}", get(none))
+        .route("/api/{kind}/{name}/commits/{revision}", get(none))
+        .route("/api/{kind}/{name}/refs", get(none))
+        .route("/api/{kind}/{name}/tree/{revision}", get(none))
         .route("/{name}/resolve/{revision}/{*path}", get(none))
 }
 
