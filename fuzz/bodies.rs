@@ -12,6 +12,8 @@ use allmende_core::ledger::checkpoint::SignedCheckpoint;
 use allmende_core::ledger::envelope::Record;
 use allmende_core::ledger::proof::Receipt;
 use allmende_core::ledger::tile::{Tile, decode_bundle, decode_tile, encode_bundle, encode_tile};
+use allmende_core::ledger::verifier::VerifierKey;
+use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::statement::Statement;
 use allmende_formats::safetensors::parse_header;
 use allmende_formats::xet::shard::{self, Ending, Entry, Shard, ShardReader, write_shard};
@@ -24,6 +26,7 @@ pub type Body = fn(&[u8]) -> bool;
 
 /// All targets by name: each has a file in `targets/` and a folder in `seeds/`.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("add_checkpoint", add_checkpoint),
     ("bundle", bundle),
     ("canonical", canonical_json),
     ("checkpoint", checkpoint),
@@ -36,6 +39,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("terms_toml", terms_toml),
     ("tile", tile),
     ("tile_path", tile_path),
+    ("verifier_key", verifier_key),
     ("xet_chunk", xet_chunk),
     ("xet_shard", xet_shard),
     ("xet_xorb", xet_xorb),
@@ -104,6 +108,21 @@ fn checkpoint(data: &[u8]) -> bool {
     let Ok(note) = SignedCheckpoint::parse(text) else { return false };
     let written = note.to_string();
     assert_eq!(SignedCheckpoint::parse(&written).as_ref(), Ok(&note));
+    true
+}
+
+/// What a witness is sent has one spelling.
+fn add_checkpoint(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(request) = AddCheckpoint::parse(text) else { return false };
+    assert_eq!(AddCheckpoint::parse(&request.to_string()).as_ref(), Ok(&request));
+    true
+}
+
+fn verifier_key(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let Ok(key) = text.parse::<VerifierKey>() else { return false };
+    assert_eq!(key.to_string().parse::<VerifierKey>().as_ref(), Ok(&key));
     true
 }
 

@@ -117,10 +117,11 @@ pub struct SyncRequest {
 /// A witness's newest word on the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Witnessed {
-    /// The party whose node it is.
-    #[schema(value_type = String)]
-    pub party: PartyId,
-    /// The node's key.
+    /// The member whose node it is; none for a witness outside.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<PartyId>,
+    /// The witness's key.
     #[schema(value_type = String)]
     pub key: PublicKey,
     /// Size of the checkpoint it cosigned.
@@ -138,7 +139,7 @@ pub struct SyncAnswer {
     pub checkpoint: String,
     /// Records from the node's size on, at most a page; more follow at once if the checkpoint is larger.
     pub records: Vec<String>,
-    /// The newest cosignature of each node.
+    /// The newest cosignature of each node, and of each witness outside.
     pub witnesses: Vec<Witnessed>,
     /// Work for this node: signed offers.
     #[schema(value_type = Vec<Object>)]

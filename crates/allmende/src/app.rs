@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allmende_core::signature::{PublicKey, SecretKey};
+use allmende_core::statement::Body;
+use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,11 +16,12 @@ use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
+use crate::error::ApiError;
 use crate::git::{Git, GitError};
 use crate::keyfile::{KeyFileError, load, private_dir, signing_key};
 use crate::ledger::bell::Bells;
 use crate::ledger::log::{Consequence, Keeper};
-use crate::ledger::{AppendError, LedgerError, Logs, hold as restores, store};
+use crate::ledger::{AppendError, LedgerError, Log, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
 use crate::tls::{self, ServerTls, TlsError};
@@ -74,6 +77,21 @@ pub enum StartError {
     UnfinishedRestore,
 }
 
+/// What a member's statement needs beside the log before the log takes it: bytes that it names, or another door.
+pub type Prepare = for<'a> fn(&'a App, &'a Arc<Log>, &'a Body) -> BoxFuture<'a, Result<(), ApiError>>;
+
+/// What the nouns bring to the hub, each as a value: what stands here knows none of them.
+pub struct Nouns {
+    /// Who may sign in.
+    pub keys: Box<dyn KeyDirectory>,
+    /// What follows from a batch by the rules alone.
+    pub consequence: Consequence,
+    /// What a statement needs before it is taken.
+    pub prepare: Prepare,
+    /// Takes up a log that was founded.
+    pub conduct: fn(&App, &Arc<Log>),
+}
+
 /// The hub's state. Clones share it.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -93,8 +111,8 @@ pub struct Inner {
     /// Signs checkpoints, offers and attestations. Kept in `data_dir/hub.key` (64 hexadecimal digits, mode 0600), made
     /// at the first start; back it up apart from the data.
     pub hub_key: Arc<SecretKey>,
-    /// Who may sign in.
-    pub keys: Box<dyn KeyDirectory>,
+    /// What the nouns bring.
+    pub nouns: Nouns,
     /// TLS, unless off.
     pub tls: Option<ServerTls>,
     /// Counters.
@@ -138,12 +156,7 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`] says what is in the way.
-    pub async fn start(
-        config: Config,
-        clock: Clock,
-        keys: impl KeyDirectory,
-        consequence: Consequence,
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: Config, clock: Clock, nouns: Nouns) -> Result<Self, StartError> {
         tls::install_provider();
         private_dir(&config.data_dir)?;
         let db = Db::open(&DbOptions::from(&config), clock.now()).await?;
@@ -166,7 +179,7 @@ impl App {
             db: db.clone(),
             clock: clock.clone(),
             key: Arc::clone(&hub_key),
-            consequence,
+            consequence: nouns.consequence,
             project,
             max_entries: config.max_log_entries,
             grown: watch::Sender::new(0),
@@ -180,7 +193,7 @@ impl App {
             git,
             clock,
             hub_key,
-            keys: Box::new(keys),
+            nouns,
             tls,
             metrics: Metrics::default(),
             parts_in_flight: Semaphore::new(permits),

@@ -12,8 +12,10 @@ use std::sync::LazyLock;
 use allmende_core::id::Origin;
 
 mod value;
+mod witness;
 
 pub use value::{LogFormat, RegistrationMode, TlsMode, Value};
+pub use witness::{Witness, Witnesses};
 
 /// One setting as the reference shows it.
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +203,14 @@ settings! {
     /// How long the answer to an idempotency key is kept, in seconds.
     idempotency_max_age_s: u64 = "86400";
 
+    /// Witnesses outside that cosign every log of this hub, each as `VKEY URL`, where the URL is a C2SP tlog-witness; for a
+    /// self-made certificate the pin follows. In TOML a list of texts, elsewhere separated by commas. A member's node counts
+    /// a witness only if its own settings name it.
+    witnesses: Witnesses = "";
+    /// How often each log is cosigned anew by the witnesses outside although it did not grow, in seconds: less than the
+    /// `freshness_s` of the members' nodes.
+    witness_refresh_s: u64 = "20";
+
     /// Log lines as `text` for people or `json` for machines.
     log_format: LogFormat = "text";
     /// What is logged, in the syntax of `RUST_LOG`.
@@ -208,6 +218,9 @@ settings! {
     /// Whether `/metrics` answers (to loopback callers and to tokens with the scope `admin`).
     metrics: bool = "true";
 }
+
+/// The heading in a command's help under which its settings of a hub stand.
+pub const HEADING: &str = "Settings";
 
 /// The environment variable of a setting.
 #[must_use]
@@ -245,6 +258,11 @@ impl Layers {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(truth) => truth.to_string(),
+                toml::Value::Array(items)
+                    if setting.kind == Witnesses::KIND && items.iter().all(toml::Value::is_str) =>
+                {
+                    items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", ")
+                }
                 other => {
                     let message = format!("expected {}, not {}", setting.kind, other.type_str());
                     return Err(ConfigError::Invalid { key: setting.key, origin, message });
@@ -309,6 +327,7 @@ impl Layers {
             ("max_page_items", config.max_page_items),
             ("max_log_entries", config.max_log_entries),
             ("request_timeout_s", config.request_timeout_s),
+            ("witness_refresh_s", config.witness_refresh_s),
             ("database_connections", u64::from(config.database_connections)),
         ] {
             if zero == 0 {
@@ -428,7 +447,7 @@ impl clap::Args for Flags {
                 .long(name.as_str())
                 .value_name(setting.kind)
                 .help(setting.doc.trim())
-                .help_heading("Settings");
+                .help_heading(HEADING);
             if !setting.default.is_empty() {
                 arg = arg.help(format!("{} [default: {}]", setting.doc.trim(), setting.default));
             }

@@ -24,6 +24,8 @@ pub const POINTS: &[&str] = &[
     "export.before_checkpoint",
     "key.before_rename",
     "key.after_rename",
+    "witness.before_write",
+    "witness.after_write",
 ];
 
 /// Those of a push by git, which have a test of their own.

@@ -1,9 +1,9 @@
 //! The hub as a whole: the one place that knows all nouns and puts them together.
 
-use crate::app::{App, StartError};
+use crate::app::{App, Nouns, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{backup, party, run};
+use crate::{backup, node, party, run};
 
 mod housekeeping;
 mod lookout;
@@ -15,7 +15,13 @@ pub use housekeeping::{Swept, sweep};
 /// # Errors
 /// [`StartError`] says what is in the way.
 pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
-    let app = App::start(config, clock, party::Directory, run::consequence).await?;
+    let nouns = Nouns {
+        keys: Box::new(party::Directory),
+        consequence: run::consequence,
+        prepare: run::prepare,
+        conduct: run::conduct,
+    };
+    let app = App::start(config, clock, nouns).await?;
     backup::look(&app).await?;
     let signed = app.logs.registry().await?.state().await?.hub_key();
     let here = app.hub_key.public();
@@ -26,6 +32,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     run::conduct_all(&app).await?;
     app.tasks.spawn(lookout::keep(app.clone()));
     app.tasks.spawn(housekeeping::keep(app.clone()));
+    node::outside::ask_all(&app)?;
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));
     }

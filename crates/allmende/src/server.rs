@@ -12,10 +12,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
@@ -40,85 +42,121 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Serves until `shutdown` ends, then lets open requests finish for `drain_timeout_s` and closes the database.
+/// Serves the hub until `shutdown` ends, then lets open requests finish for `drain_timeout_s` and closes the database.
 ///
 /// `app.closing` is cancelled first, so long polls answer at once.
 pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    let service = router(&app);
-    let acceptor = app.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
-    let max = usize::try_from(app.config.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let slots = Arc::new(Semaphore::new(max));
-    let connections = TaskTracker::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = async {
-            // The semaphore is never closed. Waiting here leaves further clients in the kernel's queue.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            listener.accept().await.map(|(stream, peer)| (stream, peer, slot))
-        };
-        let (stream, peer, slot) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accepted => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "no connection accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        app.metrics.add(Counter::Connections, 1);
-        let (app, service, acceptor) = (app.clone(), service.clone(), acceptor.clone());
-        connections.spawn(async move {
-            connection(&app, stream, peer, acceptor, service).await;
-            drop(slot);
-        });
-    }
-    drop(listener);
-    tracing::info!(open = connections.len(), "stopping: open requests may finish");
-    app.closing.cancel();
-    connections.close();
-    app.tasks.close();
-    let drain = Duration::from_secs(app.config.drain_timeout_s);
-    let drained = async { tokio::join!(connections.wait(), app.tasks.wait()) };
-    if tokio::time::timeout(drain, drained).await.is_err() {
-        tracing::warn!(open = connections.len(), tasks = app.tasks.len(), "stopped with work still open");
-    }
+    let counted = app.clone();
+    let door = Door {
+        service: router(&app),
+        tls: app.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        max_connections: app.config.max_connections,
+        header_timeout_s: app.config.header_timeout_s,
+        drain_timeout_s: app.config.drain_timeout_s,
+        closing: app.closing.clone(),
+        tasks: app.tasks.clone(),
+        accepted: Box::new(move || counted.metrics.add(Counter::Connections, 1)),
+    };
+    door.serve(listener, shutdown).await;
     app.db.close().await;
 }
 
-async fn connection(app: &App, stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, service: Router) {
-    // Small answers go out at once; failing to ask for that costs only time.
-    let _ = stream.set_nodelay(true);
-    let Some(acceptor) = acceptor else { return http(app, stream, peer, service).await };
-    let limit = Duration::from_secs(app.config.header_timeout_s);
-    match tokio::time::timeout(limit, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => http(app, stream, peer, service).await,
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => tracing::debug!("TLS handshake took too long"),
-    }
+/// Where connections come in, and what limits them.
+pub struct Door {
+    /// Answers the requests.
+    pub service: Router,
+    /// TLS, unless off.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Open connections; more wait to be accepted.
+    pub max_connections: u64,
+    /// Longest time for a client to send its request's head, or to agree on TLS, in seconds.
+    pub header_timeout_s: u64,
+    /// Time for open requests and tasks to finish, in seconds.
+    pub drain_timeout_s: u64,
+    /// Cancelled when it begins to close.
+    pub closing: CancellationToken,
+    /// Work beside the requests, awaited too.
+    pub tasks: TaskTracker,
+    /// Called for each connection.
+    pub accepted: Box<dyn Fn() + Send + Sync>,
 }
 
-async fn http(app: &App, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: SocketAddr, service: Router) {
-    let service = TowerToHyperService::new(service);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request: Request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        service.call(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(app.config.header_timeout_s))
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let done = tokio::select! {
-        done = connection.as_mut() => done,
-        () = app.closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Door {
+    /// Serves until `shutdown` ends, then lets what is open finish.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
+        let max = usize::try_from(self.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let slots = Arc::new(Semaphore::new(max));
+        let connections = TaskTracker::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        let door = Arc::new(self);
+        loop {
+            let accepted = async {
+                // The semaphore is never closed. Waiting here leaves further clients in the kernel's queue.
+                let slot = Arc::clone(&slots).acquire_owned().await.ok();
+                listener.accept().await.map(|(stream, peer)| (stream, peer, slot))
+            };
+            let (stream, peer, slot) = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accepted => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            (door.accepted)();
+            let (door, acceptor) = (Arc::clone(&door), acceptor.clone());
+            connections.spawn(async move {
+                door.connection(stream, peer, acceptor).await;
+                drop(slot);
+            });
         }
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "connection ended early");
+        drop(listener);
+        tracing::info!(open = connections.len(), "stopping: open requests may finish");
+        door.closing.cancel();
+        connections.close();
+        door.tasks.close();
+        let drained = async { tokio::join!(connections.wait(), door.tasks.wait()) };
+        if tokio::time::timeout(Duration::from_secs(door.drain_timeout_s), drained).await.is_err() {
+            tracing::warn!(open = connections.len(), tasks = door.tasks.len(), "stopped with work still open");
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>) {
+        // Small answers go out at once; failing to ask for that costs only time.
+        let _ = stream.set_nodelay(true);
+        let Some(acceptor) = acceptor else { return self.http(stream, peer).await };
+        match tokio::time::timeout(Duration::from_secs(self.header_timeout_s), acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.http(stream, peer).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        }
+    }
+
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: SocketAddr) {
+        let service = TowerToHyperService::new(self.service.clone());
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request: Request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            service.call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(self.header_timeout_s))
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let done = tokio::select! {
+            done = connection.as_mut() => done,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "connection ended early");
+        }
     }
 }

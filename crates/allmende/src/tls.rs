@@ -87,19 +87,32 @@ pub struct ServerTls {
 /// # Errors
 /// [`TlsError`].
 pub fn server(config: &Config) -> Result<Option<ServerTls>, TlsError> {
-    let (chain, key) = match config.tls_mode() {
-        TlsMode::Off => return Ok(None),
-        TlsMode::Files => from_files(&config.tls_cert_path, &config.tls_key_path)?,
-        TlsMode::SelfSigned | TlsMode::Auto => self_signed(&config.data_dir, &config.name)?,
-    };
-    let first = chain.first().ok_or_else(|| pem(&config.tls_cert_path, "no certificate"))?;
+    match config.tls_mode() {
+        TlsMode::Off => Ok(None),
+        TlsMode::Files => {
+            presenting(from_files(&config.tls_cert_path, &config.tls_key_path)?, &config.tls_cert_path).map(Some)
+        }
+        TlsMode::SelfSigned | TlsMode::Auto => self_made(&config.data_dir, &config.name).map(Some),
+    }
+}
+
+/// Sets up a server with a certificate that is made in `dir` when there is none; clients pin its key.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn self_made(dir: &Path, name: &str) -> Result<ServerTls, TlsError> {
+    presenting(self_signed(dir, name)?, dir)
+}
+
+fn presenting((chain, key): Identity, from: &Path) -> Result<ServerTls, TlsError> {
+    let first = chain.first().ok_or_else(|| pem(from, "no certificate"))?;
     let pin = pin_of(first)?;
     let mut tls = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(ServerTls { config: Arc::new(tls), pin }))
+    Ok(ServerTls { config: Arc::new(tls), pin })
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -122,8 +135,8 @@ fn self_signed(data_dir: &Path, name: &str) -> Result<Identity, TlsError> {
     let fresh = rcgen::KeyPair::generate()?;
     let key_pem = load_or_create(&key_path, || Ok(Zeroizing::new(fresh.serialize_pem())))?;
     let key = rcgen::KeyPair::from_pem(&key_pem)?;
-    // The hub's name may carry a port or path-like parts that no certificate takes; clients pin the key anyway.
-    let host = name.split(':').next().unwrap_or(name).to_owned();
+    // The name may carry a port or path-like parts that no certificate takes; clients pin the key anyway.
+    let host = name.split([':', '/']).next().unwrap_or(name).to_owned();
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !names.contains(&host) {
         names.push(host);

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use allmende_core::digest::Digest;
+use allmende_core::ledger::verifier::{Role, VerifierKey};
+use allmende_core::signature::SecretKey;
+
 use allmende::config::{Config, Flags, Layers, RegistrationMode, SETTINGS, TlsMode, env_name, reference_markdown};
 
 fn refused(text: &str) -> String {
@@ -81,4 +85,34 @@ fn flags_are_generated() {
 #[test]
 fn the_reference_page_is_current() {
     crate::snapshot("../../docs/reference/configuration.md", &reference_markdown());
+}
+
+#[test]
+fn witnesses_are_listed_with_key_address_and_pin() {
+    let key = |seed, role| {
+        let (name, key) = ("w.example/1".parse().unwrap(), SecretKey::from_seed(&[seed; 32]).public());
+        VerifierKey { name, key, role }.to_string()
+    };
+    let (a, b, log) = (key(1, Role::Witness), key(2, Role::Witness), key(3, Role::Log));
+    let pin = Digest::of(b"").to_string();
+    let text = format!("witnesses = [\"{a} https://w.example:8450/\", \"{b} https://b.example {pin}\"]");
+    let config = Layers::default().file(Path::new("hub.toml"), &text).unwrap().build().unwrap();
+    let found: Vec<_> = config.witnesses.0.iter().map(|w| (w.url.as_str(), w.pin.is_some())).collect();
+    assert_eq!(found, [("https://w.example:8450", false), ("https://b.example", true)]);
+    let shown = config.shown().into_iter().find(|(key, _)| *key == "witnesses").unwrap().1;
+    let flags = Flags(vec![("witnesses", shown)]);
+    assert_eq!(Layers::default().flags(&flags).build().unwrap().witnesses, config.witnesses);
+    let twice = format!("{a} https://w.example, {a} https://v.example");
+    for (bad, says) in [
+        (a.as_str(), "VKEY URL"),
+        (&format!("{log} https://w.example"), "the key of a log"),
+        (&format!("{a} w.example"), "no URL"),
+        (&format!("{a} https://w.example sha256:0"), "no pin"),
+        (&format!("{a} https://w.example {pin} {pin}"), "a comma separates"),
+        (&twice, "twice"),
+        (&format!("{} https://w.example", a.replacen('+', "+0", 1)), "no verifier key"),
+    ] {
+        let refused = Layers::default().flags(&Flags(vec![("witnesses", bad.to_owned())])).build().unwrap_err();
+        assert!(refused.to_string().contains(says), "{bad}: {refused}");
+    }
 }

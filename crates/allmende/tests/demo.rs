@@ -27,6 +27,7 @@ const FRAUDS: &[&str] = &[
     "key-swapped",
     "key-in-terms",
     "rolled-back",
+    "dated-ahead",
     "forked",
     "frozen-for-one",
     "frozen-for-all",

@@ -12,6 +12,8 @@ use allmende_core::ledger::envelope::Record;
 use allmende_core::ledger::merkle::{leaf_hash, node_hash};
 use allmende_core::ledger::proof::Receipt;
 use allmende_core::ledger::tile::{encode_bundle, encode_tile};
+use allmende_core::ledger::verifier::{Role, VerifierKey};
+use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::signature::SecretKey;
 use allmende_core::statement::{AgreementProposed, Header, KeyClass, Signer, Statement};
 use allmende_core::time::Timestamp;
@@ -96,6 +98,10 @@ fn good(name: &str) -> Vec<u8> {
     let leaves = [record().to_bytes().unwrap(), b"{}".to_vec()];
     let two = |bytes: Vec<u8>| [vec![0, 2], bytes].concat();
     match name {
+        "add_checkpoint" => {
+            let proof = vec![leaf_hash(&leaves[1])];
+            AddCheckpoint { old_size: 1, proof, checkpoint: note(&leaves) }.to_string().into_bytes()
+        }
         "bundle" => two(encode_bundle(&leaves).unwrap()),
         "canonical" => canonical::to_bytes(&serde_json::json!({ "a": [1, true, null], "ä": "x\n", "b": {} })).unwrap(),
         "checkpoint" => note(&leaves).to_string().into_bytes(),
@@ -117,6 +123,10 @@ fn good(name: &str) -> Vec<u8> {
         "terms_toml" => terms_toml().into_bytes(),
         "tile" => two(encode_tile(&leaves.map(|l| leaf_hash(&l))).unwrap()),
         "tile_path" => b"tile/entries/x001/x234/067.p/3".to_vec(),
+        "verifier_key" => {
+            let key = VerifierKey { name: origin(), key: key(9).public(), role: Role::Witness };
+            key.to_string().into_bytes()
+        }
         "xet_chunk" => b"\0\x05\0\0\x01\x07\0\0".to_vec(),
         "xet_shard" => {
             let hash = |text: &str| chunk_hash(text.as_bytes());

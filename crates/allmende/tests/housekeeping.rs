@@ -12,12 +12,12 @@ use allmende::invitations::{self, NewInvitation};
 use allmende::{error::ApiError, transaction};
 use allmende_core::digest::Digest;
 
-use crate::http::config;
+use crate::http::{config, nouns};
 use crate::stores::NOW;
 
 /// A hub that does not keep house by itself.
 async fn start(dir: &tempfile::TempDir, clock: &Clock) -> App {
-    App::start(config(dir, &[]), clock.clone(), NoKeys, |_, _| None).await.unwrap()
+    App::start(config(dir, &[]), clock.clone(), nouns(NoKeys)).await.unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The frame around all routes, through a real server and a real client.
 
-use allmende::app::App;
-use allmende::auth::NewToken;
+use allmende::app::{App, Nouns};
+use allmende::auth::{KeyDirectory, NewToken};
 use allmende::clock::Clock;
 use allmende::config::{Config, Flags, Layers};
 use allmende::error::{ApiError, Code, Problem};
@@ -28,15 +28,23 @@ pub struct Hub {
     server: JoinHandle<()>,
 }
 
+/// A hub of these keys in which nothing follows from anything.
+pub fn nouns(keys: impl KeyDirectory) -> Nouns {
+    Nouns {
+        keys: Box::new(keys),
+        consequence: |_, _| Vec::new(),
+        prepare: |_, _, _| Box::pin(async { Ok(()) }),
+        conduct: |_, _| (),
+    }
+}
+
 impl Hub {
     pub async fn start(settings: &[(&'static str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
     pub async fn start_in(dir: tempfile::TempDir, settings: &[(&'static str, &str)]) -> Self {
-        let app = App::start(config(&dir, settings), Clock::test(NOW), North(key().public()), |_, _| Vec::new())
-            .await
-            .unwrap();
+        let app = App::start(config(&dir, settings), Clock::test(NOW), nouns(North(key().public()))).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if app.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());

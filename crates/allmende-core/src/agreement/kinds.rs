@@ -72,11 +72,15 @@ pub const KINDS: &[KindInfo] = &[
     },
     KindInfo {
         kind: "exit",
-        enforced_by: &[Enforcer::Duty],
+        enforced_by: &[Enforcer::Hub, Enforcer::Node, Enforcer::Duty],
         says: "How a party withdraws, with which notice, and what the others keep.",
         says_zh: "一方如何退出、须提前多久通知，以及其他各方可保留什么。",
-        shown: Some("Notice and deadline are recorded and shown; acting on them is a duty of the parties."),
-        shown_zh: Some("通知与期限会被记录并提示；履行由各方负责。"),
+        shown: Some(
+            "Hub and node enforce the notice: when it ends, no work uses the party's assets any more. What the others may keep is for them to honour.",
+        ),
+        shown_zh: Some(
+            "通知期由中心和节点执行：期满后，任何工作均不再使用该方资产。其他各方可保留什么，由各方自行遵守。",
+        ),
         test: "story_changes::a_withdrawal_takes_effect_after_its_notice",
     },
     KindInfo {

@@ -21,9 +21,9 @@ pub const MAX_NOTE_BYTES: usize = 64 << 10;
 pub const MAX_NOTE_SIGNATURES: usize = 64;
 
 /// Signature type byte of a plain Ed25519 note signature.
-const TYPE_ED25519: u8 = 0x01;
+pub(super) const TYPE_ED25519: u8 = 0x01;
 /// Signature type byte of a timestamped Ed25519 cosignature.
-const TYPE_COSIGNATURE_V1: u8 = 0x04;
+pub(super) const TYPE_COSIGNATURE_V1: u8 = 0x04;
 
 /// Why a checkpoint was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,17 +122,9 @@ fn cosigned_message(time_s: u64, text: &str) -> Vec<u8> {
 }
 
 /// `SHA-256(name ‖ 0x0A ‖ type ‖ key)[:4]`.
-fn key_id(name: &Origin, signature_type: u8, key: &PublicKey) -> [u8; 4] {
+pub(super) fn key_id(name: &Origin, signature_type: u8, key: &PublicKey) -> [u8; 4] {
     let digest = Digest::of_parts(&[name.as_str().as_bytes(), b"\n", &[signature_type], key.as_bytes()]).0;
     [digest[0], digest[1], digest[2], digest[3]]
-}
-
-/// The key of a log or of a witness as other tools are configured with it: `name+hex key id+base64(type ‖ key)`.
-#[must_use]
-pub fn verifier_key(name: &Origin, key: &PublicKey, witness: bool) -> String {
-    let signature_type = if witness { TYPE_COSIGNATURE_V1 } else { TYPE_ED25519 };
-    let id = crate::digest::to_hex(&key_id(name, signature_type, key));
-    format!("{name}+{id}+{}", STANDARD.encode([&[signature_type], key.as_bytes().as_slice()].concat()))
 }
 
 /// One signature line of a note, of whatever type: `— name base64(key id ‖ blob)`.

@@ -18,14 +18,10 @@ fn checkpoint() -> Checkpoint {
 
 /// The example of the Go reference implementation's documentation (golang.org/x/mod/sumdb/note).
 #[test]
-fn the_reference_s_key_and_signature() {
+fn the_reference_s_signature() {
     let secret = STANDARD.decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").expect("base64");
     let secret = SecretKey::from_seed(secret[1..].try_into().expect("32 bytes"));
     let name = origin("PeterNeumann");
-    assert_eq!(
-        verifier_key(&name, &secret.public(), false),
-        "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-    );
     let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
     let line = NoteSignature {
         name: name.to_string(),

@@ -8,3 +8,5 @@ pub mod envelope;
 pub mod merkle;
 pub mod proof;
 pub mod tile;
+pub mod verifier;
+pub mod witness;

@@ -14,7 +14,7 @@ use allmende_core::time::Timestamp;
 
 use super::settings::Policy;
 
-/// How far the hub's clock may be from ours, in milliseconds, where an offer's time is looked at.
+/// How long after its end an offer is still taken, in milliseconds.
 const SKEW_MS: i64 = 10_000;
 /// Longest life of an offer, in milliseconds: a day and the longest round.
 const MAX_LIFE_MS: i64 = 2 * 86_400_000;
@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     pub load: Option<f64>,
     /// Our own clock.
     pub now: Timestamp,
+    /// How far the hub's may be ahead of it, in milliseconds.
+    pub skew_ms: i64,
 }
 
 /// A piece of work that passed every check that needs no data.
@@ -80,7 +82,7 @@ pub fn judge(facts: &Facts<'_>, collaboration: &CollaborationId, envelope: &Enve
     if offer.expires_at.plus_ms(SKEW_MS) < facts.now {
         return Verdict::Ignore("expired");
     }
-    if offer.issued_at > facts.now.plus_ms(SKEW_MS) || offer.expires_at > facts.now.plus_ms(MAX_LIFE_MS) {
+    if offer.issued_at > facts.now.plus_ms(facts.skew_ms) || offer.expires_at > facts.now.plus_ms(MAX_LIFE_MS) {
         return Verdict::Ignore("its time does not fit this machine's clock");
     }
     if offer.log_size > facts.acting.size() {

@@ -20,7 +20,7 @@ use super::alarms::{Alarms, Event};
 use super::checks::{self, Facts, Verdict};
 use super::control::Control;
 use super::owner::OwnersCopy;
-use super::witness::{SKEW_S, Witnesses, cosign};
+use super::witness::{SKEW_S, Witnesses, cosign, dated_ahead_ms};
 use super::work::Tools;
 use crate::api::{SyncAnswer, SyncRequest};
 use crate::client::http::{HubClient, pause};
@@ -68,6 +68,8 @@ struct Standing {
     fresh_at: Timestamp,
     /// Whether the owner was told that they do not.
     told: bool,
+    /// Whether the owner was told that the log is dated ahead.
+    told_ahead: bool,
 }
 
 /// The service to one collaboration.
@@ -104,7 +106,8 @@ impl Service {
             }
         };
         let empty = State::new(mirror.state().origin().clone(), Some(id.clone()));
-        let standing = Standing { acting: Arc::new(empty), fresh_at: shared.clock.now(), told: false };
+        let standing =
+            Standing { acting: Arc::new(empty), fresh_at: shared.clock.now(), told: false, told_ahead: false };
         let copy = shared.copies.as_ref().map(|folder| folder.join(id.as_str()));
         let owner = OwnersCopy::new(copy, mirror.state().origin().clone(), shared.hub_key);
         let log = RemoteLog::new(Arc::clone(&shared.client), mirror);
@@ -184,7 +187,7 @@ impl Service {
         let size = mirror.verified();
         let age_ms = i64::try_from(settings.freshness_s).unwrap_or(i64::MAX).saturating_mul(1_000) / 3;
         let due = cosigned.is_none_or(|(at_size, at)| at_size != size || now >= at.plus_ms(age_ms));
-        let due = due && !self.owner.is_ahead(size);
+        let due = due && !self.owner.is_ahead(size) && self.dated_ahead_ms(&mirror).is_none();
         let line = cosign(&mirror, &self.shared.tools.signer, &self.shared.node, now).filter(|_| due);
         let wait_s = if soon { settings.wait_s.min(SOON_S) } else { settings.wait_s };
         SyncRequest {
@@ -214,6 +217,7 @@ impl Service {
             let text = "the hub withholds from this node what it showed to its owner: it neither works nor cosigns";
             self.raise("node.withheld", text, false, None);
         }
+        self.compare_clocks();
         let settings = &self.shared.tools.settings;
         let now = self.shared.clock.now();
         let seen = {
@@ -266,6 +270,31 @@ impl Service {
         self.shared.clock.now() <= self.standing().fresh_at.plus_ms(freshness_ms)
     }
 
+    /// By how much the log is dated ahead of this machine's clock, where that is more than the owner allows.
+    fn dated_ahead_ms(&self, mirror: &Mirror) -> Option<i64> {
+        let skew_ms = self.shared.tools.settings.clock_skew_ms();
+        dated_ahead_ms(mirror.state().last_arrival(), self.shared.clock.now(), skew_ms)
+    }
+
+    /// Tells the owner once when log and clock do not fit, and notes when they do again.
+    fn compare_clocks(&self) {
+        let ahead_ms = self.dated_ahead_ms(&self.log.mirror());
+        let told = std::mem::replace(&mut self.standing().told_ahead, ahead_ms.is_some());
+        match ahead_ms {
+            Some(ahead_ms) if !told => {
+                let text = format!(
+                    "the log's newest entry is dated {} s ahead of this machine's clock: it neither works nor cosigns \
+                     until they fit. Most often the clock here is wrong: set it right, for instance by NTP. If it is \
+                     right, the hub dates entries ahead, so that deadlines pass early: tell the other members",
+                    ahead_ms / 1_000
+                );
+                self.raise("node.log-ahead", &text, false, None);
+            }
+            None if told => tracing::info!(collaboration = %self.id, "the log's dates fit this machine's clock again"),
+            _ => {}
+        }
+    }
+
     fn complain_if_stale(&self) {
         if self.is_fresh() || std::mem::replace(&mut self.standing().told, true) {
             return;
@@ -294,6 +323,9 @@ impl Service {
         if mirror.alarm().is_some() {
             return Verdict::Wait("the log misbehaved");
         }
+        if self.dated_ahead_ms(&mirror).is_some() {
+            return Verdict::Wait("the log is dated ahead of this machine's clock");
+        }
         if self.owner.is_ahead(mirror.verified()) {
             return Verdict::Wait("the hub has not shown this node all that its owner saw");
         }
@@ -307,6 +339,7 @@ impl Service {
             policy: &self.shared.tools.settings.policy,
             load,
             now: self.shared.clock.now(),
+            skew_ms: self.shared.tools.settings.clock_skew_ms(),
         };
         checks::judge(&facts, &self.id, offer)
     }

@@ -131,6 +131,8 @@ pub struct OutsideWitness {
 pub struct Settings {
     /// How old a cosignature may be, in seconds.
     pub freshness_s: u64,
+    /// How far the log's newest entry may be dated ahead of this machine's clock, in seconds.
+    pub clock_skew_s: u64,
     /// How long the hub may keep a poll open, in seconds.
     pub wait_s: u32,
     /// The collaborations it serves; all that its party is a member of if empty.
@@ -147,6 +149,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             freshness_s: 60,
+            clock_skew_s: 300,
             wait_s: 20,
             collaborations: Vec::new(),
             policy: Policy::default(),
@@ -190,9 +193,18 @@ impl Settings {
         std::fs::set_permissions(&path, private).map_err(|source| SettingsError::Read { path, source })
     }
 
+    /// How far the hub's clock may be ahead, in milliseconds.
+    #[must_use]
+    pub fn clock_skew_ms(&self) -> i64 {
+        i64::try_from(self.clock_skew_s).unwrap_or(i64::MAX).saturating_mul(1_000)
+    }
+
     fn validate(&self) -> Result<(), &'static str> {
         if !(5..=86_400).contains(&self.freshness_s) {
             return Err("freshness_s is 5 to 86400");
+        }
+        if !(1..=86_400).contains(&self.clock_skew_s) {
+            return Err("clock_skew_s is 1 to 86400");
         }
         if !(1..=30).contains(&self.wait_s) {
             return Err("wait_s is 1 to 30");

@@ -103,8 +103,10 @@ impl Witnesses {
                 let time_s = signature.cosigned_at_s(&checkpoint, name, key)?;
                 is_fresh(time_s, now, freshness_s).then_some((line.size, time_s.min(seconds(now))))
             };
-            if let Some(said) = node_name(state, line).and_then(|name| fresh(&name, &line.key)) {
-                let seen = parties.entry(line.party.clone()).or_default();
+            if let Some((party, name)) = node_name(state, line)
+                && let Some(said) = fresh(&name, &line.key)
+            {
+                let seen = parties.entry(party).or_default();
                 *seen = said.max(*seen);
             }
             best_outside = outside.iter().filter_map(|w| fresh(&w.name, &w.key)).max().max(best_outside);
@@ -136,11 +138,17 @@ impl Witnesses {
     }
 }
 
-/// The name under which the line must have been signed, if it names a valid node key of a member.
-fn node_name(state: &State, line: &Witnessed) -> Option<Origin> {
-    if !state.members().contains_key(&line.party) {
-        return None;
-    }
-    let node = state.parties().get(&line.party)?.nodes.get(&line.key)?;
-    witness_name(&line.party, node)
+/// The member whose node the line names, and the name under which that one must have signed it.
+fn node_name(state: &State, line: &Witnessed) -> Option<(PartyId, Origin)> {
+    let party = line.party.as_ref().filter(|party| state.members().contains_key(*party))?;
+    let node = state.parties().get(party)?.nodes.get(&line.key)?;
+    Some((party.clone(), witness_name(party, node)?))
+}
+
+/// By how much the log's newest entry is dated ahead of this node's clock, in milliseconds, where that is more than
+/// `skew_ms`. Either clock may be wrong; until they fit, deadlines and dates of the log mean nothing here.
+#[must_use]
+pub fn dated_ahead_ms(last_arrival: Timestamp, now: Timestamp, skew_ms: i64) -> Option<i64> {
+    let ahead_ms = last_arrival.0.saturating_sub(now.0);
+    (ahead_ms > skew_ms).then_some(ahead_ms)
 }

@@ -94,7 +94,7 @@ async fn post_login(State(app): State<App>, Keyed { key, body }: Keyed<Envelope>
     let seal = Seal::of(&app.hub_key);
     transaction!(app.db, tx => {
         // Also before an answer is given again: the key may have been revoked since.
-        claim.authorize(tx, &*app.keys).await?;
+        claim.authorize(tx, &*app.nouns.keys).await?;
         if let (Some(request), Some(kept)) = (&request, idempotency::replay(tx, request.as_ref()).await?) {
             return seal.open(request, &kept);
         }

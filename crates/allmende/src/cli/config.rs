@@ -57,7 +57,9 @@ impl Config {
 
 /// Show every setting of a hub, its value and where that comes from. Secrets are blanked.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  ALLMENDE_LISTEN=0.0.0.0:8440 allmende config show --config hub.toml")]
+#[command(
+    after_long_help = "Example:\n  allmende config show --config hub.toml\n  ALLMENDE_LISTEN=0.0.0.0:8440 allmende config show"
+)]
 pub struct Show {
     #[command(flatten)]
     settings: SettingsArgs,

@@ -40,7 +40,7 @@ impl Invitation {
 }
 
 /// The database of the hub that the settings name, which has to be there.
-async fn database(settings: &SettingsArgs, context: &Context) -> Result<Db, Failure> {
+pub(super) async fn database(settings: &SettingsArgs, context: &Context) -> Result<Db, Failure> {
     let config = settings.layers()?.build()?;
     if keyfile::load(&config.hub_key_path())?.is_none() {
         return Err(Failure::usage(format!("{} is no hub's folder: it has no hub.key", config.data_dir.display()))

@@ -34,6 +34,8 @@ pub enum Ledger {
     Rebuild(Rebuild),
     /// Let a restored hub's logs take entries again without every member's word
     Resume(super::backup::Resume),
+    /// Show the key by which others verify a log
+    Key(super::log_key::LogKey),
     /// Show entries
     Show(Show),
 }
@@ -49,6 +51,7 @@ impl Ledger {
             Self::Prove(command) => command.run(context).await,
             Self::Rebuild(command) => command.run(context).await,
             Self::Resume(command) => command.run(context).await,
+            Self::Key(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
         }
     }

@@ -324,7 +324,11 @@ pub async fn names(hub: &HubClient) -> Result<Vec<CollaborationId>, Failure> {
     }
 }
 
-async fn choose(context: &Context, home: &Home, hub: &HubClient) -> Result<CollaborationId, Failure> {
+/// The chosen collaboration, or the only one there is.
+///
+/// # Errors
+/// When there is none, or several and nothing says which.
+pub async fn choose(context: &Context, home: &Home, hub: &HubClient) -> Result<CollaborationId, Failure> {
     if let Some(chosen) = &context.global.collaboration {
         if chosen.as_str() == HUB {
             return Err(Failure::usage(format!("'{HUB}' is the hub's own log")).code("collaboration.unknown"));

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use allmende_core::id::CollaborationId;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
+mod account;
 pub mod agreement;
 pub mod agreement_diff;
 pub mod agreement_draft;
@@ -29,6 +30,7 @@ pub mod invitation;
 pub mod join;
 pub mod key;
 pub mod ledger;
+pub mod log_key;
 pub mod member;
 pub mod model;
 pub mod node;
@@ -41,6 +43,7 @@ pub mod serve;
 pub mod settle;
 pub mod table;
 pub mod token;
+pub mod witness;
 pub mod words;
 
 use context::Context;
@@ -130,12 +133,18 @@ pub enum Command {
     /// Check a log, and prove its entries
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Run a witness for logs of others
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// Make, list and revoke tokens for other programs
     #[command(subcommand)]
     Token(token::Token),
     /// Say who may register on a hub, on its own machine
     #[command(subcommand)]
     Invitation(invitation::Invitation),
+    /// Manage people and organizations that own repositories, on the hub's own machine
+    #[command(subcommand)]
+    Account(account::Account),
     /// Back up a hub into one encrypted file
     Backup(backup::Backup),
     /// Restore a hub from a backup
@@ -171,6 +180,8 @@ impl Command {
             Self::Ledger(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
+            Self::Account(command) => command.run(context).await,
+            Self::Witness(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
@@ -216,7 +227,10 @@ fn run(cli: Cli, out: Output) -> Result<(), Failure> {
     let context = Context::new(cli.global, out);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)?;
     // Long-running commands stop by themselves on Ctrl-C and end well.
-    let graceful = matches!(cli.command, Command::Serve(_) | Command::Node(node::Node::Run(_)));
+    let graceful = matches!(
+        cli.command,
+        Command::Serve(_) | Command::Node(node::Node::Run(_)) | Command::Witness(witness::Witness::Run(_))
+    );
     runtime.block_on(async {
         let work = cli.command.run(&context);
         if graceful {

@@ -97,7 +97,9 @@ fn section(page: &mut String, command: &clap::Command, parent: &str) {
 
 fn is_own(arg: &Arg) -> bool {
     let generated = arg.get_id() == "help" || arg.get_id() == "version";
-    !generated && crate::config::SETTINGS.iter().all(|s| arg.get_id() != s.key)
+    let setting = arg.get_help_heading() == Some(crate::config::HEADING)
+        && crate::config::SETTINGS.iter().any(|s| arg.get_id() == s.key);
+    !generated && !setting
 }
 
 fn arguments<'a>(args: impl Iterator<Item = &'a Arg>) -> String {

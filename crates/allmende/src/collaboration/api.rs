@@ -15,7 +15,7 @@ use crate::error::{ApiError, Code, Problem};
 use crate::extract::{Json, Path, Query};
 use crate::ledger::Item;
 use crate::party::api::{open, placed};
-use crate::{party, projection, run};
+use crate::{party, projection};
 
 /// Routes of collaborations.
 pub fn routes() -> OpenApiRouter<App> {
@@ -90,7 +90,7 @@ async fn found(
     let mut items: Vec<Item> = party::key_history(&app, by).await?.into_iter().map(Item::Signed).collect();
     items.push(Item::Signed(submission.statement));
     let (log, appended) = app.logs.found(&founding.collaboration, items).await?;
-    run::conduct(&app, &log);
+    (app.nouns.conduct)(&app, &log);
     placed(&log, appended.last().ok_or_else(aborted)?).await
 }
 
@@ -111,23 +111,14 @@ async fn submit(
     let by = &opened.statement.header.by.party;
     require_own(&caller, by)?;
     let log = readable(&app, &collaboration, &caller.party).await?;
-    match &opened.statement.body {
-        Body::CollaborationJoined(_) => {
-            if log.state().await?.members().len() as u64 >= app.config.max_members {
-                let detail = format!("the collaboration has max_members = {} members", app.config.max_members);
-                return Err(ApiError::new(Code::Forbidden, detail));
-            }
-            party::copy_keys(&app, &log, by).await?;
+    if let Body::CollaborationJoined(_) = &opened.statement.body {
+        if log.state().await?.members().len() as u64 >= app.config.max_members {
+            let detail = format!("the collaboration has max_members = {} members", app.config.max_members);
+            return Err(ApiError::new(Code::Forbidden, detail));
         }
-        // The statement acknowledges bytes, so it is taken only together with them.
-        Body::UpdateSubmitted(_) => {
-            let error = ApiError::new(Code::Unprocessable, "an update is submitted by sealing its upload");
-            return Err(error.hint("open an upload first: POST …/uploads"));
-        }
-        Body::RunProposed(body) => run::check_base(&app, &body.plan).await?,
-        Body::ModelReleased(body) => run::release::check(&app, &log, body).await?,
-        _ => {}
+        party::copy_keys(&app, &log, by).await?;
     }
+    (app.nouns.prepare)(&app, &log, &opened.statement.body).await?;
     let appended = log.append(vec![Item::Signed(submission.statement)]).await?;
     placed(&log, appended.first().ok_or_else(aborted)?).await
 }

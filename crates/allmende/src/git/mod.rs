@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod history;
 pub mod incoming;
+pub mod merge;
 pub mod objects;
 mod path;
 pub mod refs;
@@ -91,7 +92,8 @@ impl From<GitError> for ApiError {
         match error {
             GitError::NoRevision(_) | GitError::NoEntry(_) | GitError::NoRef(_) => Self::new(Code::NotFound, text),
             GitError::Moved(_) | GitError::RefExists(_) => Self::new(Code::Conflict, text),
-            GitError::BadRef(_) | GitError::Path(_) | GitError::Refused(_) => Self::new(Code::BadRequest, text),
+            GitError::BadRef(_) | GitError::Refused(_) => Self::new(Code::BadRequest, text),
+            GitError::Path(_) => Self::new(Code::Unprocessable, text),
             GitError::Slow(_) => Self::new(Code::Unavailable, "the repository did not answer in time").because(error),
             GitError::Missing(_)
             | GitError::Io(_)
@@ -272,6 +274,23 @@ impl GitRepo {
         input: &[u8],
     ) -> Result<Vec<u8>, GitError> {
         let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let done = self.output(&args, input).await?;
+        if done.code == Some(0) {
+            return Ok(done.answer);
+        }
+        Err(done.failure(&args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned())))
+    }
+
+    /// As [`Self::run`], for calls whose exit code is an answer too.
+    ///
+    /// # Errors
+    /// [`GitError`] when it could not be run to its end.
+    pub async fn output<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Result<Done, GitError> {
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let call = args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned());
         let mut child = self.command(&args).stdin(Stdio::piped()).spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -310,10 +329,25 @@ impl GitRepo {
         }
         let status =
             tokio::time::timeout(CALL_TIMEOUT, child.wait()).await.map_err(|_| GitError::Slow(call.clone()))??;
-        if status.success() {
-            return Ok(answer);
-        }
-        Err(failed(call, &said))
+        Ok(Done { code: status.code(), answer, said })
+    }
+}
+
+/// A call that came to its end.
+#[derive(Debug)]
+pub struct Done {
+    /// Its exit code; none if it was killed.
+    pub code: Option<i32>,
+    /// What it answered.
+    pub answer: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl Done {
+    /// The failure that this is, of the call named so.
+    #[must_use]
+    pub fn failure(&self, call: &str) -> GitError {
+        failed(call.to_owned(), &self.said)
     }
 }
 

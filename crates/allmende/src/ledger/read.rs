@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use allmende_core::digest::Digest;
 use allmende_core::ledger::checkpoint::SignedCheckpoint;
 use allmende_core::ledger::merkle::{
-    Frontier, Hash, MerkleError, Subtree, inclusion_proof, inclusion_subtrees, root_of,
+    Frontier, Hash, MerkleError, Subtree, consistency_proof, consistency_subtrees, inclusion_proof, inclusion_subtrees,
+    root_of,
 };
 use allmende_core::ledger::proof::Receipt;
 use allmende_core::ledger::tile::{self, TILE_HEIGHT, Tile, TileError, TileKind, tile_source};
@@ -135,6 +136,16 @@ pub async fn root_at(db: &Db, log: &str, size: u64) -> Result<Digest, ReadError>
     let mut source = tile_source(size, |tile| tiles.get(tile).cloned());
     let peaks: Option<Vec<Hash>> = subtrees.into_iter().map(&mut source).collect();
     Ok(Frontier::from_peaks(size, peaks.ok_or_else(|| ReadError::Damaged(log.to_owned()))?)?.root())
+}
+
+/// The proof that the log's first `size` entries, which must exist, begin with its first `old_size`.
+///
+/// # Errors
+/// [`ReadError::Merkle`] when `old_size` is larger.
+pub async fn consistency(db: &Db, log: &str, old_size: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
+    let mut connection = db.read().await?;
+    let tiles = tiles_of(&mut connection, log, size, &consistency_subtrees(old_size, size)?).await?;
+    Ok(consistency_proof(old_size, size, tile_source(size, |tile| tiles.get(tile).cloned()))?)
 }
 
 /// The hashes of every tile that the roots of `subtrees` are made of: at most one for each level of tiles and side, so the

@@ -8,6 +8,8 @@ pub mod predict;
 pub mod release;
 pub mod upload;
 
+use std::sync::Arc;
+
 use allmende_core::digest::Digest;
 use allmende_core::run::engine::{Step, next};
 use allmende_core::run::plan::Plan;
@@ -17,9 +19,11 @@ use allmende_core::statement::{
 };
 use allmende_core::time::Timestamp;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::ledger::Log;
 
 pub use conductor::{conduct, conduct_all};
 
@@ -63,11 +67,27 @@ fn statement(state: &State, step: Step) -> Option<(Body, Option<Digest>)> {
     })
 }
 
+/// What a statement about runs needs before the log takes it.
+pub fn prepare<'a>(app: &'a App, log: &'a Arc<Log>, body: &'a Body) -> BoxFuture<'a, Result<(), ApiError>> {
+    Box::pin(async move {
+        match body {
+            // The statement acknowledges bytes, so it is taken only together with them.
+            Body::UpdateSubmitted(_) => {
+                let error = ApiError::new(Code::Unprocessable, "an update is submitted by sealing its upload");
+                Err(error.hint("open an upload first: POST …/uploads"))
+            }
+            Body::RunProposed(body) => check_base(app, &body.plan).await,
+            Body::ModelReleased(body) => release::check(app, log, body).await,
+            _ => Ok(()),
+        }
+    })
+}
+
 /// Checks that a plan's base model is the one that its network and seed give, and keeps its bytes for the nodes.
 ///
 /// # Errors
 /// [`Code::Unprocessable`] when the digest is another one.
-pub async fn check_base(app: &App, plan: &Plan) -> Result<(), ApiError> {
+async fn check_base(app: &App, plan: &Plan) -> Result<(), ApiError> {
     plan.validate().map_err(|e| ApiError::new(Code::Unprocessable, e.to_string()))?;
     let (spec, seed) = (plan.model.clone(), plan.seed);
     let bytes = tokio::task::spawn_blocking(move || allmende_train::model::initial_model(&spec, seed))

@@ -102,6 +102,7 @@ impl<'a> Bench<'a> {
             policy: &self.policy,
             load: self.load,
             now: self.now,
+            skew_ms: 10_000,
         };
         judge(&facts, &"handwriting".parse().unwrap(), envelope)
     }

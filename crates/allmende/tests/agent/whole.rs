@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use allmende::agent::alarms::Alarms;
 use allmende::agent::control::{Control, Stop};
 use allmende::agent::data::{self, Salt};
 use allmende::agent::outbox::{lines, sums};
@@ -203,6 +204,11 @@ impl Village {
     }
 
     fn start(&self, party: &str, resume: bool) -> Running {
+        self.start_by(party, resume, self.clock.clone())
+    }
+
+    /// Starts a node that goes by a clock of its own.
+    fn start_by(&self, party: &str, resume: bool, clock: Clock) -> Running {
         let shutdown = CancellationToken::new();
         let options = Options {
             dir: self.home(party),
@@ -214,7 +220,7 @@ impl Village {
             party: party.parse().unwrap(),
             node: "n1".parse().unwrap(),
             key: Arc::new(key(party, KeyClass::Node)),
-            clock: self.clock.clone(),
+            clock,
             resume,
         };
         Running { node: tokio::spawn(agent::run(options, shutdown.clone())), shutdown }
@@ -353,6 +359,42 @@ async fn without_a_quorum_nothing_is_done() {
     let third = village.start("west", false);
     village.until("finished", |s| status(s) == Status::Finished).await;
     for node in alone.into_iter().chain([third]) {
+        assert_eq!(node.end().await.unwrap(), Ended::Shutdown);
+    }
+}
+
+/// Hub and node disagree about the time by more than the owner allows: whichever is wrong, dates of the log mean nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_dated_ahead_is_neither_cosigned_nor_worked_on_until_the_clocks_fit() {
+    let village = Village::new("ahead").await;
+    // Past the first midnight of the terms by either clock.
+    village.clock.advance_ms(3_600_000);
+    let slow = Clock::test(village.clock.now().plus_ms(-120_000));
+    for party in PARTIES {
+        let home = village.home(party);
+        let settings = Settings { clock_skew_s: 60, ..Settings::load(&home).unwrap() };
+        settings.save(&home).unwrap();
+    }
+    village.propose(RUN, 1, 1).await;
+    let nodes: Vec<Running> = PARTIES.iter().map(|p| village.start_by(p, false, slow.clone())).collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let state = village.state().await;
+    assert!(state.run(&RUN.parse().unwrap()).unwrap().answers.is_empty());
+    for party in PARTIES {
+        let alarms = Alarms::new(&village.home(party)).all().unwrap();
+        let ahead: Vec<_> = alarms.iter().filter(|alarm| alarm.code == "node.log-ahead").collect();
+        assert!(ahead.len() == 1 && !ahead[0].halts, "{party}: {alarms:?}");
+        assert!(
+            ahead[0].text.contains("120 s ahead") && ahead[0].text.contains("the clock here is wrong"),
+            "{ahead:?}"
+        );
+        let sent = sums(&lines(&village.home(party).join("outbox")).unwrap());
+        assert!(!sent.contains_key(&Kind::Cosignature), "{sent:?}");
+    }
+    // Within what the owners allow, all goes on by itself.
+    slow.advance_ms(61_000);
+    village.until("finished", |s| status(s) == Status::Finished).await;
+    for node in nodes {
         assert_eq!(node.end().await.unwrap(), Ended::Shutdown);
     }
 }

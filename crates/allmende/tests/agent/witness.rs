@@ -1,7 +1,7 @@
 //! Who must have seen a log alike, and which cosignatures count.
 
 use allmende::agent::settings::OutsideWitness;
-use allmende::agent::witness::{Witnesses, cosign, is_fresh, quorum, witness_name};
+use allmende::agent::witness::{Witnesses, cosign, dated_ahead_ms, is_fresh, quorum, witness_name};
 use allmende::api::Witnessed;
 use allmende::client::http::Signer;
 use allmende::client::mirror::Mirror;
@@ -28,7 +28,7 @@ fn line(mirror: &Mirror, party: &str, size: u64, age_s: i64) -> Witnessed {
     let secret = key(party, KeyClass::Node);
     let time_s = (NOW.0 / 1000 - age_s) as u64;
     let line = mirror.at(size).unwrap().cosign(&name, &secret, time_s).to_string();
-    Witnessed { party: party.parse().unwrap(), key: secret.public(), size, line }
+    Witnessed { party: Some(party.parse().unwrap()), key: secret.public(), size, line }
 }
 
 fn count(mirror: &Mirror, lines: &[Witnessed], outside: &[OutsideWitness]) -> Witnesses {
@@ -111,7 +111,8 @@ fn a_line_over_another_history_or_by_another_key_counts_for_nothing() {
         Witnessed { line: governance.to_string(), key: key("west", KeyClass::Governance).public(), ..west.clone() },
         Witnessed { size: size - 1, ..west.clone() },
         Witnessed { size: size + 1, ..west.clone() },
-        Witnessed { party: "east".parse().unwrap(), ..west.clone() },
+        Witnessed { party: Some("east".parse().unwrap()), ..west.clone() },
+        Witnessed { party: None, ..west.clone() },
         Witnessed { line: "— west/west-node AAAA".to_owned(), ..west.clone() },
     ];
     for lie in lies {
@@ -130,7 +131,7 @@ fn a_witness_outside_suffices_alone() {
     let (name, secret) = ("witness.example/w1".parse().unwrap(), SecretKey::from_seed(&[88; 32]));
     let size = mirror.verified();
     let line = mirror.at(size).unwrap().cosign(&name, &secret, NOW.0 as u64 / 1000).to_string();
-    let witnessed = Witnessed { party: "east".parse().unwrap(), key: secret.public(), size, line };
+    let witnessed = Witnessed { party: None, key: secret.public(), size, line };
     let outside = OutsideWitness { name, key: secret.public() };
     assert_eq!(count(&mirror, std::slice::from_ref(&witnessed), &[outside]).acting().map(|(size, _)| size), Some(size));
     assert_eq!(count(&mirror, &[witnessed], &[]).acting().map(|(size, _)| size), None);
@@ -149,4 +150,13 @@ fn a_node_cosigns_what_others_count() {
         let (size, signature) = cosign(&mirror, &signer, &node, NOW).unwrap();
         assert_eq!((size, signature.to_string()), (mirror.verified(), line(&mirror, party, size, 0).line));
     }
+}
+
+#[test]
+fn a_log_is_dated_ahead_only_past_the_skew() {
+    let at = |ms| Timestamp(NOW.0 + ms);
+    assert_eq!(dated_ahead_ms(at(300_000), NOW, 300_000), None);
+    assert_eq!(dated_ahead_ms(at(300_001), NOW, 300_000), Some(300_001));
+    assert_eq!(dated_ahead_ms(at(-86_400_000), NOW, 300_000), None, "a quiet log is no fault");
+    assert_eq!(dated_ahead_ms(Timestamp(i64::MAX), Timestamp(-1), 86_400_000), Some(i64::MAX));
 }

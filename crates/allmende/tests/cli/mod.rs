@@ -6,6 +6,8 @@ mod turns;
 
 use allmende::cli::command;
 
+use crate::reference::{commands, parses};
+
 /// Calls `see` for every command that does something, with its full name.
 fn leaves(command: &clap::Command, name: &str, see: &mut dyn FnMut(&str, &clap::Command)) {
     if !command.has_subcommands() {
@@ -26,8 +28,14 @@ fn every_command_has_help_with_an_example() {
     let mut count = 0;
     leaves(&command(), "", &mut |name, leaf| {
         let example = leaf.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-        assert!(example.starts_with("Example:\n  "), "{name}");
-        assert!(example.contains(&format!("allmende {name}")), "{name}: {example}");
+        let lines: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        // The first line shows this very command; whatever the others show of the program exists too.
+        let own = format!("allmende {name}");
+        let shows = |line: &&&str| line.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+        assert!(example.starts_with("Example:\n  ") && lines.first().filter(shows).is_some(), "{name}: {example}");
+        for line in commands(lines.into_iter()) {
+            parses(&line).unwrap_or_else(|why| panic!("{name}: {line}\n  {why}"));
+        }
         assert!(leaf.get_about().is_some(), "{name}");
         count += 1;
     });

@@ -4,6 +4,7 @@ mod disk;
 mod faults;
 mod gone;
 mod kills;
+mod outside;
 pub mod process;
 mod replicas;
 mod restored;

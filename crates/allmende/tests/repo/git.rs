@@ -3,7 +3,7 @@
 use allmende::git::commit::{Author, Builder};
 use allmende::git::objects::Pointer;
 use allmende::git::refs::Change;
-use allmende::git::tree::EntryKind;
+use allmende::git::tree::{Entry, EntryKind};
 use allmende::git::{Git, GitError, GitRepo, Oid, RepoPath};
 use allmende_core::time::Timestamp;
 
@@ -142,7 +142,7 @@ async fn pointers_stand_for_large_files() {
     let head = commit(&repo, &[], "x", files).await;
     let mut entries = repo.tree(head, None, false).await.unwrap();
     repo.pointers(&mut entries).await.unwrap();
-    let sizes: Vec<_> = entries.iter().map(|e| e.file_size()).collect();
+    let sizes: Vec<_> = entries.iter().map(Entry::file_size).collect();
     assert_eq!(sizes, [1 << 40, 140, 1]);
     assert_eq!(entries[0].pointer, Some(pointer));
 }

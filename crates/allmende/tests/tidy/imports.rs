@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "agreement",
     "asset",
     "repo",
+    "discussion",
     "node",
     "run",
     "contribution",
@@ -22,6 +23,7 @@ const ORDER: &[&str] = &[
     "client",
     "backup",
     "agent",
+    "witness",
     "demo",
     "cli",
 ];
@@ -34,11 +36,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("app", "ledger", "the hub's state holds its open logs"),
     ("error", "ledger", "maps each module's errors to what clients see"),
     ("projection", "ledger", "rebuilds its tables from the entries"),
-    (
-        "collaboration",
-        "run",
-        "the one route for statements prepares what a run's need beside the log, and wakes the conductor",
-    ),
 ];
 
 /// What a pure crate may not name. Time, randomness and identity come in as values.

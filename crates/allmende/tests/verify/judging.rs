@@ -13,6 +13,7 @@ use allmende_core::amount::Amount;
 use allmende_core::digest::Digest;
 use allmende_core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use allmende_core::ledger::envelope::Record;
+use allmende_core::ledger::verifier::{Role, VerifierKey};
 use allmende_core::run::plan::Outer;
 use allmende_core::signature::SecretKey;
 use allmende_core::state::Refusal;
@@ -326,7 +327,7 @@ fn an_independent_implementation_agrees() {
     let receipt = receipt(&DirSource::new(dir.path()), 257, None).unwrap();
     std::fs::write(dir.path().join("receipt"), receipt.to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify/judge.py");
-    let key = allmende_core::ledger::checkpoint::verifier_key(&origin(), &World::hub_key(), false);
+    let key = VerifierKey { name: origin(), key: World::hub_key(), role: Role::Log }.to_string();
     let judge =
         || Command::new("python3").arg(&script).arg(dir.path()).arg(&key).arg(dir.path().join("receipt")).output();
     let output = judge().unwrap();

@@ -7,7 +7,7 @@ use crate::agreement::clause::Clause;
 use crate::agreement::explain::explain;
 use crate::agreement::kinds::{KINDS, markdown};
 use crate::agreement::prose::{clause_prose, render};
-use crate::agreement::vocabulary::Action;
+use crate::agreement::vocabulary::{Action, Enforcer};
 
 #[test]
 fn the_contract_names_everything_that_binds() {
@@ -101,4 +101,16 @@ fn every_kind_is_in_the_table_and_its_test_exists() {
         assert!(markdown().contains(&format!("| `{}` |", kind.kind)));
     }
     assert!(terms().clause.iter().all(|c| KINDS.iter().any(|k| k.kind == c.rule.kind())));
+}
+
+/// The state refuses work after a withdrawal's notice (see the test that its row names): the table must say so, and leave
+/// to people only what nothing checks.
+#[test]
+fn the_end_of_a_notice_is_enforced_and_what_others_keep_is_a_duty() {
+    let exit = KINDS.iter().find(|kind| kind.kind == "exit").expect("in the table");
+    assert_eq!(exit.enforced_by, [Enforcer::Hub, Enforcer::Node, Enforcer::Duty]);
+    let terms = terms();
+    let clause = terms.clause.iter().find(|c| c.rule.kind() == "exit").expect("in the draft");
+    assert!(clause_prose(clause, Language::En).contains("Hub and node enforce the notice"));
+    assert!(clause_prose(clause, Language::Zh).contains("通知期由中心和节点执行"));
 }

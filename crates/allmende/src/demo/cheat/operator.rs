@@ -8,6 +8,7 @@ use allmende_core::agreement::terms::TermsText;
 use allmende_core::agreement::vocabulary::{DataClass, Purpose};
 use allmende_core::amount::Amount;
 use allmende_core::canonical;
+use allmende_core::collaboration::decision::Subject;
 use allmende_core::digest::Digest;
 use allmende_core::id::RunId;
 use allmende_core::ledger::envelope::Record;
@@ -16,7 +17,8 @@ use allmende_core::run::plan::Plan;
 use allmende_core::state::State;
 use allmende_core::state::runs::Status;
 use allmende_core::statement::{
-    AgreementProposed, AssetRegistered, Body, KeyClass, KeyRotated, PayoutPosted, RunChecked, RunProposed, Statement,
+    AgreementProposed, AssetRegistered, Body, DecisionOpened, KeyClass, KeyRotated, PayoutPosted, RunChecked,
+    RunProposed, Statement,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +35,10 @@ const BY: &str = "operator";
 const WITH_EAST: &str = "operator and east";
 /// What is divided.
 const POOL: &str = "10000.00";
+/// A day, in milliseconds.
+const A_DAY_MS: i64 = 86_400_000;
+/// In which a node would have cosigned.
+const A_WHILE: Duration = Duration::from_secs(1);
 /// How long a node may take to notice something.
 const NOTICE: Duration = Duration::from_secs(20);
 
@@ -250,7 +256,24 @@ pub async fn show_another_log(scene: &mut Scene<'_>) -> Result<(), Failed> {
     let tried = scene.show(WEST, shorter, "mirror.rolled-back", "rolled back").await?;
     scene.note("rolled-back", "roll the log back for west", BY, "west's node", tried);
     scene.recover(WEST, false).await?;
+    date_ahead(scene).await?;
     fork(scene).await
+}
+
+/// An entry from tomorrow: what the terms date by the log would pass early.
+async fn date_ahead(scene: &mut Scene<'_>) -> Result<(), Failed> {
+    let (mut records, state) = scene.truth().await?;
+    let party = "tomorrow".parse().map_err(broken)?;
+    let body = DecisionOpened { decision: "tomorrow".parse().map_err(broken)?, subject: Subject::Admit { party } };
+    let signed = pose(&state, EAST, KeyClass::Governance, &scene.liar.governance.key, body.into())?;
+    let record = arrived(&state, signed);
+    records.push(Record { arrived_at: record.arrived_at.plus_ms(A_DAY_MS), ..record });
+    let ahead = Arc::new(scene.operator.log(&origin(scene)?, &records)?);
+    let mut tried = scene.show(WEST, ahead, "node.log-ahead", "ahead of this machine's clock").await?;
+    tokio::time::sleep(A_WHILE).await;
+    tried.caught &= scene.door(WEST).cosigned() <= state.size();
+    scene.note("dated-ahead", "date an entry ahead, so that deadlines pass", WITH_EAST, "west's node", tried);
+    scene.recover(WEST, true).await
 }
 
 /// East signs two statements for one place in its chain; the operator shows one to west and the other to everybody else.

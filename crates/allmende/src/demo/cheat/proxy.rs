@@ -123,6 +123,13 @@ impl Proxy {
         self.seen(|seen| (seen.size, seen.syncs))
     }
 
+    /// The largest size that the member's node cosigned.
+    #[must_use]
+    pub fn cosigned(&self) -> u64 {
+        let board = self.shared.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.get(&self.shared.party).map_or(0, |line| line.size)
+    }
+
     /// How often the member's node tried to send an update or a statement.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -179,7 +186,8 @@ fn watch(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap, sync
         seen.syncs += 1;
         if let Some(line) = &sync.cosignature {
             let party = shared.party.clone();
-            let witnessed = Witnessed { party: party.clone(), key: sync.node, size: sync.size, line: line.clone() };
+            let witnessed =
+                Witnessed { party: Some(party.clone()), key: sync.node, size: sync.size, line: line.clone() };
             shared.board.lock().unwrap_or_else(PoisonError::into_inner).insert(party, witnessed);
         }
     }
