@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod history;
+pub mod incoming;
 pub mod merge;
 pub mod objects;
 mod path;
@@ -80,6 +81,9 @@ pub enum GitError {
     /// A path that a repository must not hold.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// What arrived is not taken; what git or the rules say of it is for whoever sent it.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<GitError> for ApiError {
@@ -88,7 +92,7 @@ impl From<GitError> for ApiError {
         match error {
             GitError::NoRevision(_) | GitError::NoEntry(_) | GitError::NoRef(_) => Self::new(Code::NotFound, text),
             GitError::Moved(_) | GitError::RefExists(_) => Self::new(Code::Conflict, text),
-            GitError::BadRef(_) => Self::new(Code::BadRequest, text),
+            GitError::BadRef(_) | GitError::Refused(_) => Self::new(Code::BadRequest, text),
             GitError::Path(_) => Self::new(Code::Unprocessable, text),
             GitError::Slow(_) => Self::new(Code::Unavailable, "the repository did not answer in time").because(error),
             GitError::Missing(_)
@@ -171,7 +175,8 @@ impl Git {
     /// The repository in the folder of this id, which is the id of a repository in the database.
     #[must_use]
     pub fn repo(&self, id: &str) -> GitRepo {
-        GitRepo { dir: self.root.join(&id[..id.len().min(2)]).join(format!("{id}.git")) }
+        let dir = self.root.join(&id[..id.len().min(2)]).join(format!("{id}.git"));
+        GitRepo { dir, incoming: None, waiting: Arc::new(self.root.join(incoming::FOLDER)) }
     }
 }
 
@@ -179,6 +184,10 @@ impl Git {
 #[derive(Debug, Clone)]
 pub struct GitRepo {
     dir: PathBuf,
+    /// Where objects go that nobody may see yet, if calls are to write there; they read the repository's own as well.
+    incoming: Option<Arc<PathBuf>>,
+    /// The folder of such folders.
+    waiting: Arc<PathBuf>,
 }
 
 /// Settings that hold for every call, whatever stands in a repository's own file.
@@ -223,6 +232,10 @@ impl GitRepo {
             .env("HOME", &self.dir)
             .arg("--git-dir")
             .arg(&self.dir);
+        if let Some(incoming) = &self.incoming {
+            command.env("GIT_OBJECT_DIRECTORY", incoming.as_path());
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", incoming::listed(&self.dir.join("objects")));
+        }
         for setting in ALWAYS {
             command.args(["-c", setting]);
         }

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod large;
 mod name;
 pub mod ops;
+pub mod push;
 pub mod store;
 
 use allmende_core::id::CollaborationId;
