@@ -1,6 +1,6 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
-//! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo → xet → node → run →
+//! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo → xet → discussion → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -36,6 +36,7 @@ pub mod client;
 pub mod collaboration;
 pub mod console;
 pub mod demo;
+pub mod discussion;
 pub mod ledger;
 pub mod node;
 pub mod party;

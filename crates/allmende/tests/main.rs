@@ -18,6 +18,7 @@ mod story;
 mod tidy;
 mod tls;
 mod verify;
+mod wire_git;
 mod witness;
 mod xet;
 

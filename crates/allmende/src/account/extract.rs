@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::token::{TokenInfo, authenticate, note_use, standing};
+use super::token::{TokenInfo, authenticate, by_id, note_use};
 use super::{Account, AccountName, Kind, Membership, Role, store};
 use crate::app::App;
 use crate::auth::{self, Caller, Scope};
@@ -27,21 +27,23 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The account with the token of this public id, as both stand now; nothing if either ended. The ids prove nothing:
-    /// for callers who have seen the secret before.
+    /// Whom the token of this id speaks for now, if it still works. The id must come from something that this hub signed.
     ///
     /// # Errors
-    /// [`DbError`].
-    pub async fn again(app: &App, account: &str, token: &str) -> Result<Option<Self>, DbError> {
-        let (now, mut connection) = (app.clock.now(), app.db.read().await?);
-        let Some(account) = store::by_id(&mut connection, account).await? else { return Ok(None) };
-        if let Some(token) = standing(&mut connection, &account, token, now).await? {
+    /// The database's failure.
+    pub async fn of_token_id(app: &App, id: &str) -> Result<Option<Self>, ApiError> {
+        let now = app.clock.now();
+        let mut connection = app.db.read().await?;
+        if let Some((account, token)) = by_id(&mut connection, id, now).await? {
             let memberships = store::memberships(&mut connection, &account).await?;
             return Ok(Some(Self { account, memberships, token }));
         }
-        let caller = auth::standing(&mut connection, token, now).await?;
-        let own = caller.filter(|c| account.party.as_ref() == Some(&c.party) && c.scopes.allows(Scope::Read));
-        Ok(own.map(|caller| Self { account, memberships: Vec::new(), token: of_scopes(&caller, now) }))
+        let caller = auth::by_id(&mut connection, id, now).await?;
+        drop(connection);
+        match caller {
+            Some(caller) => of_caller(app, caller, now).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The principal's role in `account`: its own, or one that it belongs to.
@@ -101,17 +103,17 @@ fn unknown() -> ApiError {
         .hint("the token is unknown, expired or revoked")
 }
 
-fn of_scopes(caller: &Caller, now: Timestamp) -> TokenInfo {
-    let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
-    TokenInfo { id: caller.token_id.clone(), label: String::new(), rights, created_at: now, expires_at: None }
-}
-
 /// A party's token acts for the organization that the party is, which comes into being with its first use.
 async fn of_party(app: &App, secret: &str, now: Timestamp) -> Result<Principal, ApiError> {
     let found = auth::authenticate(&mut *app.db.read().await?, secret, now).await?;
     let Some((caller, _)) = found else { return Err(unknown()) };
+    of_caller(app, caller, now).await
+}
+
+async fn of_caller(app: &App, caller: Caller, now: Timestamp) -> Result<Principal, ApiError> {
     caller.require(Scope::Read)?;
-    let token = of_scopes(&caller, now);
+    let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
+    let token = TokenInfo { id: caller.token_id, label: String::new(), rights, created_at: now, expires_at: None };
     let standing = store::by_party(&mut *app.db.read().await?, &caller.party).await?;
     let account = match standing {
         Some(account) => account,

@@ -290,17 +290,20 @@ pub async fn authenticate(
     Ok(Some((Caller { party: token.party, scopes: token.scopes, token_id: id }, stale)))
 }
 
-/// The token of this public id as it stands now, if it still works. The id proves nothing: for callers who have seen the
-/// secret before.
+/// The owner of the token of this id, if it still works. An id is no proof of anything: callers have one that this hub signed.
 ///
 /// # Errors
 /// [`DbError`].
-pub async fn standing(connection: &mut AnyConnection, id: &str, now: Timestamp) -> Result<Option<Caller>, DbError> {
-    let sql =
-        "SELECT id, party, scope, label, created_at, expires_at, revoked_at, last_used_at FROM tokens WHERE id = $1";
-    let row = sqlx::query(sql).bind(id).fetch_optional(connection).await?;
-    let token = row.as_ref().map(info).transpose()?.filter(|t| t.revoked_at.is_none() && t.expires_at > now);
-    Ok(token.map(|t| Caller { party: t.party, scopes: t.scopes, token_id: id.to_owned() }))
+pub async fn by_id(connection: &mut AnyConnection, id: &str, now: Timestamp) -> Result<Option<Caller>, DbError> {
+    let row = sqlx::query(
+        "SELECT id, party, scope, label, created_at, expires_at, revoked_at, last_used_at FROM tokens WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    let token = row.as_ref().map(info).transpose()?;
+    let works = token.filter(|token| token.revoked_at.is_none() && token.expires_at > now);
+    Ok(works.map(|token| Caller { party: token.party, scopes: token.scopes, token_id: token.id }))
 }
 
 /// Compares without telling by its duration where the first difference is.

@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/0005_accounts_and_repositories.sql"),
     },
     Migration { version: 6, name: "xet", sql: include_str!("../../migrations/0006_xet.sql") },
+    Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

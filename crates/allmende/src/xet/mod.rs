@@ -43,6 +43,9 @@ pub enum XetError {
     /// About the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
+    /// About the account.
+    #[error(transparent)]
+    Account(#[from] ApiError),
     /// What was sent is no xorb, or another one.
     #[error("the xorb is refused: {0}")]
     Xorb(#[from] xorbs::Error),
@@ -87,6 +90,7 @@ impl From<XetError> for ApiError {
             XetError::Db(inner) => inner.into(),
             XetError::Blob(inner) => inner.into(),
             XetError::Repo(inner) => inner.into(),
+            XetError::Account(inner) => inner,
             XetError::Xorb(xorbs::Error::Hash { .. }) => Self::new(Code::DigestMismatch, text),
             XetError::Xorb(_) | XetError::Shard(_) | XetError::False(_) => Self::new(Code::BadRequest, text),
             XetError::Token(_) => Self::new(Code::Unauthenticated, text),

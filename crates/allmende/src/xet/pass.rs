@@ -149,7 +149,8 @@ async fn session(app: &App, bearer: &Bearer, repo: &str) -> Result<Session, XetE
         None => None,
         Some((account, token)) => {
             let gone = XetError::Token("the account's token ended");
-            Some(Principal::again(app, account, token).await?.ok_or(gone)?)
+            let found = Principal::of_token_id(app, token).await?;
+            Some(found.filter(|p| p.account.id == *account).ok_or(gone)?)
         }
     };
     let found = repo::store::by_id(&mut *app.db.read().await?, repo).await?;

@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "asset",
     "repo",
     "xet",
+    "discussion",
     "node",
     "run",
     "contribution",

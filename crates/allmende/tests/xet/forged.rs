@@ -245,7 +245,7 @@ async fn a_file_cites_only_what_its_sender_may_read() {
     let (ada, bob) = (world.person("ada").await, world.person("bob").await);
     let north = world.organization("north", &[(&ada, Role::Write), (&bob, Role::Contributor)]).await;
     let again = async |person: Person| Person {
-        principal: allmende::account::Principal::again(&world.hub.app, &person.account.id, &person.principal.token.id)
+        principal: allmende::account::Principal::of_token_id(&world.hub.app, &person.principal.token.id)
             .await
             .unwrap()
             .unwrap(),

@@ -48,7 +48,7 @@ impl World {
             Ok::<_, AccountError>((account, id))
         })
         .unwrap();
-        let principal = Principal::again(app, &account.id, &id).await.unwrap().unwrap();
+        let principal = Principal::of_token_id(app, &id).await.unwrap().unwrap();
         Person { account, token, principal }
     }
 

@@ -1,0 +1,63 @@
+//! The bytes of large files: the one place where this protocol touches them.
+//!
+//! Architecture invariant: a repository's record of what it holds is the only key to bytes here. What another repository
+//! holds is neither given nor counted, so an object that is new to a repository is always sent in full.
+
+use std::error::Error as StdError;
+use std::ops::Range;
+
+use allmende_core::digest::Digest;
+use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+
+use crate::app::App;
+use crate::blobs::BlobError;
+use crate::error::ApiError;
+use crate::repo::{Repo, large};
+use crate::xet::ingest::Ingest;
+use crate::xet::{XetError, read};
+
+/// Takes a file of this digest and size to its end, and records that `repo` holds it.
+pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
+    app: &App,
+    repo: &Repo,
+    bytes: impl Stream<Item = Result<Bytes, E>>,
+    sha256: Digest,
+    size: u64,
+) -> Result<(), ApiError> {
+    let wrong = |actual| XetError::from(BlobError::SizeMismatch { expected: size, actual });
+    let mut bytes = std::pin::pin!(bytes);
+    let mut ingest = Ingest::begin(app, repo).await?;
+    let mut taken = 0;
+    while let Some(piece) = bytes.next().await {
+        let piece = piece.map_err(|e| XetError::from(BlobError::Input(e.into())))?;
+        taken += piece.len() as u64;
+        if taken > size {
+            return Err(wrong(size + 1).into());
+        }
+        ingest.push(&piece).await?;
+    }
+    if taken != size {
+        return Err(wrong(taken).into());
+    }
+    ingest.finish_as(Some(&sha256)).await?;
+    Ok(())
+}
+
+/// A range of a file that `repo` holds, which must lie inside.
+pub(super) async fn read(
+    app: &App,
+    repo: &Repo,
+    sha256: &Digest,
+    range: Range<u64>,
+) -> Result<BoxStream<'static, std::io::Result<Bytes>>, ApiError> {
+    let size = held(app, repo, sha256).await?.ok_or_else(|| ApiError::not_found("this large file"))?;
+    let part = (range != (0..size)).then_some(range);
+    let reader = read::read(app, repo, sha256, part).await?;
+    Ok(reader.stream.map_err(std::io::Error::other).boxed())
+}
+
+/// The size of the file, if `repo` holds it.
+pub(super) async fn held(app: &App, repo: &Repo, sha256: &Digest) -> Result<Option<u64>, ApiError> {
+    Ok(large::held(&mut *app.db.read().await?, repo, sha256).await?)
+}
