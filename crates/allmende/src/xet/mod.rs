@@ -7,6 +7,7 @@
 //! Architecture invariant: a file cites only xorbs that came in through its own repository or through one in the same
 //! domain that its sender may read then. Questions for xorbs, chunks and files are answered from those alone.
 
+pub mod check;
 pub mod ingest;
 pub mod pass;
 pub mod read;

@@ -16,7 +16,8 @@ use super::store::{self, Held};
 use super::table::Stored;
 use super::{Session, XetError};
 use crate::app::App;
-use crate::blobs::{BlobError, Name, Reader};
+use crate::blobs::{BlobError, Blobs, Name, Reader};
+use crate::db::Db;
 use crate::repo::{Repo, large};
 
 /// Bytes that are unpacked at once.
@@ -28,15 +29,16 @@ const TABLES: usize = 4;
 
 /// The lists of chunks of the xorbs that a reader goes through.
 pub(super) struct Tables {
-    app: App,
+    db: Db,
+    blobs: Blobs,
     domain: String,
     recent: VecDeque<Arc<Stored>>,
 }
 
 impl Tables {
-    pub async fn of(app: &App, repo: &Repo) -> Result<Self, XetError> {
-        let domain = store::domain(&mut *app.db.read().await?, repo).await?;
-        Ok(Self { app: app.clone(), domain, recent: VecDeque::new() })
+    pub async fn of(db: &Db, blobs: &Blobs, repo: &Repo) -> Result<Self, XetError> {
+        let domain = store::domain(&mut *db.read().await?, repo).await?;
+        Ok(Self { db: db.clone(), blobs: blobs.clone(), domain, recent: VecDeque::new() })
     }
 
     pub fn domain(&self) -> &str {
@@ -47,7 +49,7 @@ impl Tables {
         if let Some(found) = self.recent.iter().find(|stored| stored.hash == *hash) {
             return Ok(Arc::clone(found));
         }
-        let found = store::xorb(&mut *self.app.db.read().await?, &self.domain, hash).await?;
+        let found = store::xorb(&mut *self.db.read().await?, &self.domain, hash).await?;
         let found = Arc::new(found.ok_or(PlanError::MissingXorb(*hash))?);
         if self.recent.len() == TABLES {
             self.recent.pop_front();
@@ -129,9 +131,9 @@ impl Walk {
     }
 }
 
-async fn unpacked(app: App, batch: Batch) -> Result<Bytes, XetError> {
+async fn unpacked(blobs: Blobs, batch: Batch) -> Result<Bytes, XetError> {
     let (Some(first), Some(last)) = (batch.chunks.first(), batch.chunks.last()) else { return Ok(Bytes::new()) };
-    let stored = app.blobs.read_named(&batch.name, first.start.into()..last.end().into()).await?;
+    let stored = blobs.read_named(&batch.name, first.start.into()..last.end().into()).await?;
     let bytes = tokio::task::spawn_blocking(move || {
         let mut all = Vec::with_capacity(batch.chunks.iter().map(|c| c.unpacked_bytes as usize).sum());
         Unpacker::new().unpack_all(&batch.chunks, &stored, |content| {
@@ -150,10 +152,10 @@ pub(super) fn bytes(
     segments: Vec<Segment>,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, XetError>> + Send + 'static {
-    let app = tables.app.clone();
+    let blobs = tables.blobs.clone();
     let walk = Walk { tables, segments: segments.into_iter(), open: None, at: 0, range };
     stream::try_unfold(walk, |mut walk| async move { Ok(walk.next().await?.map(|batch| (batch, walk))) })
-        .map_ok(move |batch| unpacked(app.clone(), batch))
+        .map_ok(move |batch| unpacked(blobs.clone(), batch))
         .try_buffered(AHEAD)
 }
 
@@ -177,13 +179,16 @@ pub async fn read(app: &App, repo: &Repo, sha256: &Digest, range: Option<Range<u
         return Err(BlobError::RangeOutside { size_bytes: file.size }.into());
     }
     let (size_bytes, digest) = (file.size, *sha256);
-    let stream = bytes(Tables::of(app, repo).await?, file.segments, range.clone()).map_err(move |error| match error {
-        XetError::Blob(inner) => inner,
-        error => {
-            tracing::error!(%error, "a large file cannot be put together");
-            BlobError::Damaged { digest }
-        }
-    });
+    let stream =
+        bytes(Tables::of(&app.db, &app.blobs, repo).await?, file.segments, range.clone()).map_err(move |error| {
+            match error {
+                XetError::Blob(inner) => inner,
+                error => {
+                    tracing::error!(%error, "a large file cannot be put together");
+                    BlobError::Damaged { digest }
+                }
+            }
+        });
     Ok(Reader { size_bytes, range, stream: stream.boxed() })
 }
 
@@ -209,7 +214,7 @@ impl Session {
         }
         let mut whole = Plan { offset_into_first_range: 0, start, end, terms: Vec::new(), fetches: Vec::new() };
         let mut needed: BTreeMap<XetHash, Vec<Fetch>> = BTreeMap::new();
-        let mut tables = Tables::of(app, self.repo()).await?;
+        let mut tables = Tables::of(&app.db, &app.blobs, self.repo()).await?;
         let mut at = 0;
         for segment in &file.segments {
             let begin = at;

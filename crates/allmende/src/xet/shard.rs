@@ -75,7 +75,7 @@ impl Session {
         claims: Claims,
         mut checked: impl FnMut() + Send,
     ) -> Result<bool, XetError> {
-        let mut tables = Tables::of(app, self.repo()).await?;
+        let mut tables = Tables::of(&app.db, &app.blobs, self.repo()).await?;
         for xorb in &claims.xorbs {
             self.check_xorb(app, &mut tables, xorb).await?;
             checked();
@@ -171,7 +171,7 @@ impl Session {
 
     /// Reads a file once: a commit knows it by this digest, and a false one would give it another's name.
     async fn digest(&self, app: &App, segments: &[Segment], size: u64) -> Result<Digest, XetError> {
-        let all = bytes(Tables::of(app, self.repo()).await?, segments.to_vec(), 0..size);
+        let all = bytes(Tables::of(&app.db, &app.blobs, self.repo()).await?, segments.to_vec(), 0..size);
         let folded = all.try_fold(Hasher::default(), async |mut hasher, piece| {
             Ok(tokio::task::spawn_blocking(move || {
                 hasher.update(&piece);

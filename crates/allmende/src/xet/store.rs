@@ -204,3 +204,49 @@ pub(super) async fn file(connection: &mut AnyConnection, repo: &Repo, hash: &Xet
         segments: table::segments(&row.try_get::<Vec<u8>, _>(2)?)?,
     }))
 }
+
+/// Xorbs of all domains with their sizes and tables, by domain and hash, after the given ones.
+pub(super) async fn xorbs(
+    connection: &mut AnyConnection,
+    after: (&str, &str),
+    limit: i64,
+) -> Result<Vec<(String, XetHash, u64, Vec<u8>)>, DbError> {
+    let sql = "SELECT domain, hash, size, chunks FROM xorbs
+               WHERE domain > $1 OR (domain = $1 AND hash > $2) ORDER BY domain, hash LIMIT $3";
+    let rows = sqlx::query(sql).bind(after.0).bind(after.1).bind(limit).fetch_all(connection).await?;
+    let row = |row: &sqlx::any::AnyRow| {
+        let hash: String = row.try_get(1)?;
+        let hash = hash.parse().map_err(|e| corrupt("xorbs.hash", e))?;
+        Ok((row.try_get(0)?, hash, to_u64("xorbs.size", row.try_get(2)?)?, row.try_get(3)?))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Files of all repositories, by repository and hash, after the given ones.
+pub(super) async fn files(
+    connection: &mut AnyConnection,
+    after: (&str, &str),
+    limit: i64,
+) -> Result<Vec<(String, XetHash)>, DbError> {
+    let sql = "SELECT repo, hash FROM xet_files
+               WHERE repo > $1 OR (repo = $1 AND hash > $2) ORDER BY repo, hash LIMIT $3";
+    let rows = sqlx::query(sql).bind(after.0).bind(after.1).bind(limit).fetch_all(connection).await?;
+    let row = |row: &sqlx::any::AnyRow| {
+        let hash: String = row.try_get(1)?;
+        Ok((row.try_get(0)?, hash.parse().map_err(|e| corrupt("xet_files.hash", e))?))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Holdings that name a file which is not there.
+pub(super) async fn holdings_without_file(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> Result<Vec<(String, String)>, DbError> {
+    let sql = "SELECT h.repo, h.sha256 FROM repo_files h
+               WHERE h.xet IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM xet_files f WHERE f.repo = h.repo AND f.hash = h.xet)
+               ORDER BY h.repo, h.sha256 LIMIT $1";
+    let rows = sqlx::query(sql).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}

@@ -138,7 +138,16 @@ async fn a_lie_about_a_file_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_of_the_paths_gives_the_file() {
-    let world = World::still().await;
+    every_version(World::still().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_the_paths_gives_the_file_on_postgres() {
+    let url = crate::stores::postgres::fresh_database().await;
+    every_version(World::start(&[("database_url", &url)]).await).await;
+}
+
+async fn every_version(world: World) {
     let ada = world.person("ada").await;
     let repo = world.repo(&ada, &ada.account, "model").await;
     let door = Door::open(&world, &ada, &repo, "write").await;
@@ -179,6 +188,8 @@ async fn every_version_of_the_paths_gives_the_file() {
         assert!(known.bytes().await.unwrap().starts_with(b"HFRepoMetaData\0"));
     }
     assert_eq!(door.get(&format!("/v1/chunks/default-merkledb/{file}")).await.status(), 404);
+    let report = allmende::xet::check::check(&world.hub.app.db, &world.hub.app.blobs).await.unwrap();
+    assert_eq!((report.xorbs, report.files, report.findings.len()), (1, 1, 0), "{report:?}");
     world.hub.stop().await;
 }
 

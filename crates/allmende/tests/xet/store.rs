@@ -1,5 +1,6 @@
 //! Files that the hub cuts itself.
 
+use allmende::xet::check::check;
 use allmende::xet::ingest::{Ingest, Stored};
 use allmende::xet::read::read;
 use allmende_core::digest::Digest;
@@ -97,6 +98,8 @@ async fn a_file_of_several_xorbs_is_stored_once() {
     eprintln!("1 kB inserted: {new} bytes more are stored");
     assert!(new < 300_000, "{new}");
     assert!(get(&world, &repo, &second.sha256, None).await == bytes);
+    let report = check(&world.hub.app.db, &world.hub.app.blobs).await.unwrap();
+    assert_eq!((report.files, report.uncited, report.findings.len()), (2, 0, 0), "{report:?}");
     // Another repository of the same owner cites nothing on its own.
     let other = world.repo(&ada, &ada.account, "other").await;
     assert!(read(&world.hub.app, &other, &first.sha256, None).await.is_err());
@@ -123,5 +126,7 @@ async fn a_damaged_xorb_is_noticed_and_not_passed_on() {
     }
     let reader = read(&world.hub.app, &repo, &stored.sha256, None).await.unwrap();
     assert!(reader.stream.try_collect::<Vec<_>>().await.is_err());
+    let report = check(&world.hub.app.db, &world.hub.app.blobs).await.unwrap();
+    assert_eq!(report.findings.len(), 2, "the xorb and the file: {report:?}");
     world.hub.stop().await;
 }
