@@ -5,9 +5,11 @@
 pub mod attributes;
 pub mod card;
 pub mod changes;
+pub mod event;
 pub mod large;
 mod name;
 pub mod ops;
+pub mod owned;
 pub mod store;
 
 use allmende_core::id::CollaborationId;

@@ -45,6 +45,7 @@ async fn file(
     let (mut parts, _) = request.into_parts();
     let who = principal(&mut parts, app).await?;
     let there = There::find(app, who, kind, space, name).await?;
+    there.may_read_files(app).await?;
     let git = there.git(app);
     let commit = git.resolve(revision).await?;
     let answer = at(app, &there, commit, path, &parts.method, &parts.headers).await;
