@@ -122,6 +122,8 @@ pub struct Inner {
     pub metrics: Metrics,
     /// One permit for each part that is being received.
     pub parts_in_flight: Semaphore,
+    /// One permit for each fetch or push by git.
+    pub git_transfers: Arc<Semaphore>,
     /// Cancelled when the hub begins to stop; long polls then answer at once.
     pub closing: CancellationToken,
     /// Rings when a log's cosignatures change.
@@ -187,6 +189,7 @@ impl App {
         };
         let logs = Logs::new(keeper, config.name.clone());
         let permits = usize::try_from(config.max_parts_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let transfers = usize::try_from(config.max_git_transfers).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             db,
             blobs,
@@ -197,6 +200,7 @@ impl App {
             tls,
             metrics: Metrics::default(),
             parts_in_flight: Semaphore::new(permits),
+            git_transfers: Arc::new(Semaphore::new(transfers)),
             closing: CancellationToken::new(),
             witnessed: Bells::default(),
             logs,

@@ -3,6 +3,8 @@
 //! Architecture invariant: a digest opens bytes here without asking anybody; callers authorize through a repository or
 //! a run first.
 
+mod parts;
+
 use std::error::Error as StdError;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};

@@ -167,6 +167,10 @@ settings! {
     max_blob_bytes: u64 = "1099511627776";
     /// Parts that the hub receives at the same time; more are asked to come back.
     max_parts_in_flight: u64 = "64";
+    /// Largest push by git, in bytes as they are sent; large files go beside it.
+    max_push_bytes: u64 = "4294967296";
+    /// Fetches and pushes by git at the same time; more wait, and are then asked to come back.
+    max_git_transfers: u64 = "32";
     /// Open connections; more wait to be accepted.
     max_connections: u64 = "2048";
     /// Members of one collaboration.
@@ -326,6 +330,8 @@ impl Layers {
             ("max_body_bytes", config.max_body_bytes),
             ("max_connections", config.max_connections),
             ("max_parts_in_flight", config.max_parts_in_flight),
+            ("max_part_bytes", config.max_part_bytes),
+            ("max_git_transfers", config.max_git_transfers),
             ("max_page_items", config.max_page_items),
             ("max_log_entries", config.max_log_entries),
             ("request_timeout_s", config.request_timeout_s),

@@ -1,7 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
 //! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo →
-//! exchange → node → run →
+//! discussion → exchange → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -38,6 +38,7 @@ pub mod client;
 pub mod collaboration;
 pub mod console;
 pub mod demo;
+pub mod discussion;
 pub mod exchange;
 pub mod ledger;
 pub mod node;

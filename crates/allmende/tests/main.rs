@@ -19,6 +19,7 @@ mod story;
 mod tidy;
 mod tls;
 mod verify;
+mod wire_git;
 mod witness;
 
 /// Compares `text` with the file at `path` beside this crate's manifest; `UPDATE_SNAPSHOTS=1` rewrites the file.

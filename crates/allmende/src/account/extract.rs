@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::token::{TokenInfo, authenticate, note_use};
+use super::token::{TokenInfo, authenticate, by_id, note_use};
 use super::{Account, AccountName, Kind, Membership, Role, store};
 use crate::app::App;
-use crate::auth::{self, Scope};
+use crate::auth::{self, Caller, Scope};
 use crate::db::DbError;
 use crate::error::{ApiError, Code};
 use crate::transaction;
@@ -27,6 +27,25 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whom the token of this id speaks for now, if it still works. The id must come from something that this hub signed.
+    ///
+    /// # Errors
+    /// The database's failure.
+    pub async fn of_token_id(app: &App, id: &str) -> Result<Option<Self>, ApiError> {
+        let now = app.clock.now();
+        let mut connection = app.db.read().await?;
+        if let Some((account, token)) = by_id(&mut connection, id, now).await? {
+            let memberships = store::memberships(&mut connection, &account).await?;
+            return Ok(Some(Self { account, memberships, token }));
+        }
+        let caller = auth::by_id(&mut connection, id, now).await?;
+        drop(connection);
+        match caller {
+            Some(caller) => of_caller(app, caller, now).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The principal's role in `account`: its own, or one that it belongs to.
     #[must_use]
     pub fn role_in(&self, account: &str) -> Option<Role> {
@@ -88,6 +107,10 @@ fn unknown() -> ApiError {
 async fn of_party(app: &App, secret: &str, now: Timestamp) -> Result<Principal, ApiError> {
     let found = auth::authenticate(&mut *app.db.read().await?, secret, now).await?;
     let Some((caller, _)) = found else { return Err(unknown()) };
+    of_caller(app, caller, now).await
+}
+
+async fn of_caller(app: &App, caller: Caller, now: Timestamp) -> Result<Principal, ApiError> {
     caller.require(Scope::Read)?;
     let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
     let token = TokenInfo { id: caller.token_id, label: String::new(), rights, created_at: now, expires_at: None };

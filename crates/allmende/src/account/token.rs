@@ -167,6 +167,40 @@ pub async fn authenticate(
     Ok(Some((account, info, stale)))
 }
 
+/// Whose the token of this id is and what it may do, if it still works.
+///
+/// Architecture invariant: an id is no proof of anything; callers have one that this hub signed.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn by_id(
+    connection: &mut AnyConnection,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<(Account, TokenInfo)>, DbError> {
+    let row = sqlx::query(
+        "SELECT account, label, rights, created_at, expires_at FROM account_tokens
+         WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+    )
+    .bind(id)
+    .bind(now.0)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (account, rights): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+    let rights = serde_json::from_str(&rights)
+        .map_err(|e| DbError::Corrupt { column: "account_tokens.rights", message: e.to_string() })?;
+    let Some(account) = store::by_id(connection, &account).await? else { return Ok(None) };
+    let info = TokenInfo {
+        id: id.to_owned(),
+        label: row.try_get(1)?,
+        rights,
+        created_at: Timestamp(row.try_get(3)?),
+        expires_at: row.try_get::<Option<i64>, _>(4)?.map(Timestamp),
+    };
+    Ok(Some((account, info)))
+}
+
 /// Notes that the token was used.
 ///
 /// # Errors

@@ -290,6 +290,22 @@ pub async fn authenticate(
     Ok(Some((Caller { party: token.party, scopes: token.scopes, token_id: id }, stale)))
 }
 
+/// The owner of the token of this id, if it still works. An id is no proof of anything: callers have one that this hub signed.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn by_id(connection: &mut AnyConnection, id: &str, now: Timestamp) -> Result<Option<Caller>, DbError> {
+    let row = sqlx::query(
+        "SELECT id, party, scope, label, created_at, expires_at, revoked_at, last_used_at FROM tokens WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    let token = row.as_ref().map(info).transpose()?;
+    let works = token.filter(|token| token.revoked_at.is_none() && token.expires_at > now);
+    Ok(works.map(|token| Caller { party: token.party, scopes: token.scopes, token_id: token.id }))
+}
+
 /// Compares without telling by its duration where the first difference is.
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y))) == 0

@@ -161,18 +161,3 @@ impl Builder {
         Ok(oid)
     }
 }
-
-impl GitRepo {
-    /// A commit without parents that has the files of `commit`.
-    ///
-    /// # Errors
-    /// [`GitError`].
-    pub async fn snapshot(&self, commit: Oid, author: &Author, message: &str, at: Timestamp) -> Result<Oid, GitError> {
-        let tree = self.run(["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")], &[]).await?;
-        let line = author.line(at);
-        let tree = String::from_utf8_lossy(&tree).trim().to_owned();
-        let object = format!("tree {tree}\nauthor {line}\ncommitter {line}\n\n{message}\n");
-        let answer = self.run(["hash-object", "-t", "commit", "-w", "--stdin"], object.as_bytes()).await?;
-        String::from_utf8_lossy(&answer).trim().parse()
-    }
-}

@@ -5,6 +5,8 @@
 
 pub mod commit;
 pub mod history;
+pub mod incoming;
+pub mod merge;
 pub mod objects;
 mod path;
 pub mod refs;
@@ -79,6 +81,9 @@ pub enum GitError {
     /// A path that a repository must not hold.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// What arrived is not taken; what git or the rules say of it is for whoever sent it.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl From<GitError> for ApiError {
@@ -87,7 +92,8 @@ impl From<GitError> for ApiError {
         match error {
             GitError::NoRevision(_) | GitError::NoEntry(_) | GitError::NoRef(_) => Self::new(Code::NotFound, text),
             GitError::Moved(_) | GitError::RefExists(_) => Self::new(Code::Conflict, text),
-            GitError::BadRef(_) | GitError::Path(_) => Self::new(Code::BadRequest, text),
+            GitError::BadRef(_) | GitError::Refused(_) => Self::new(Code::BadRequest, text),
+            GitError::Path(_) => Self::new(Code::Unprocessable, text),
             GitError::Slow(_) => Self::new(Code::Unavailable, "the repository did not answer in time").because(error),
             GitError::Missing(_)
             | GitError::Io(_)
@@ -169,7 +175,8 @@ impl Git {
     /// The repository in the folder of this id, which is the id of a repository in the database.
     #[must_use]
     pub fn repo(&self, id: &str) -> GitRepo {
-        GitRepo { dir: self.root.join(&id[..id.len().min(2)]).join(format!("{id}.git")) }
+        let dir = self.root.join(&id[..id.len().min(2)]).join(format!("{id}.git"));
+        GitRepo { dir, incoming: None, waiting: Arc::new(self.root.join(incoming::FOLDER)) }
     }
 }
 
@@ -177,6 +184,10 @@ impl Git {
 #[derive(Debug, Clone)]
 pub struct GitRepo {
     dir: PathBuf,
+    /// Where objects go that nobody may see yet, if calls are to write there; they read the repository's own as well.
+    incoming: Option<Arc<PathBuf>>,
+    /// The folder of such folders.
+    waiting: Arc<PathBuf>,
 }
 
 /// Settings that hold for every call, whatever stands in a repository's own file.
@@ -221,6 +232,10 @@ impl GitRepo {
             .env("HOME", &self.dir)
             .arg("--git-dir")
             .arg(&self.dir);
+        if let Some(incoming) = &self.incoming {
+            command.env("GIT_OBJECT_DIRECTORY", incoming.as_path());
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", incoming::listed(&self.dir.join("objects")));
+        }
         for setting in ALWAYS {
             command.args(["-c", setting]);
         }
@@ -258,6 +273,23 @@ impl GitRepo {
         args: impl IntoIterator<Item = S>,
         input: &[u8],
     ) -> Result<Vec<u8>, GitError> {
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let done = self.output(&args, input).await?;
+        if done.code == Some(0) {
+            return Ok(done.answer);
+        }
+        Err(done.failure(&args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned())))
+    }
+
+    /// As [`Self::run`], for calls whose exit code is an answer too.
+    ///
+    /// # Errors
+    /// [`GitError`] when it could not be run to its end.
+    pub async fn output<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Result<Done, GitError> {
         let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let call = args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned());
         let mut child = self.command(&args).stdin(Stdio::piped()).spawn()?;
@@ -297,10 +329,25 @@ impl GitRepo {
         }
         let status =
             tokio::time::timeout(CALL_TIMEOUT, child.wait()).await.map_err(|_| GitError::Slow(call.clone()))??;
-        if status.success() {
-            return Ok(answer);
-        }
-        Err(failed(call, &said))
+        Ok(Done { code: status.code(), answer, said })
+    }
+}
+
+/// A call that came to its end.
+#[derive(Debug)]
+pub struct Done {
+    /// Its exit code; none if it was killed.
+    pub code: Option<i32>,
+    /// What it answered.
+    pub answer: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl Done {
+    /// The failure that this is, of the call named so.
+    #[must_use]
+    pub fn failure(&self, call: &str) -> GitError {
+        failed(call.to_owned(), &self.said)
     }
 }
 

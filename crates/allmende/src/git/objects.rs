@@ -82,6 +82,21 @@ impl GitRepo {
         Ok(blobs)
     }
 
+    /// The types and sizes of objects, in their order; none for what is not there. A name may be any that git knows.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn kinds<S: std::fmt::Display>(&self, names: &[S]) -> Result<Vec<Option<(String, u64)>>, GitError> {
+        let asked: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let format = "--batch-check=%(objecttype) %(objectsize)";
+        let answer = self.run(["cat-file", "--buffer", format], asked.as_bytes()).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let kind =
+            |line: &str| line.split_once(' ').and_then(|(kind, size)| Some((kind.to_owned(), size.parse().ok()?)));
+        let kinds: Vec<_> = answer.lines().map(kind).collect();
+        if kinds.len() == names.len() { Ok(kinds) } else { Err(GitError::Answer("the types of objects")) }
+    }
+
     /// One blob.
     ///
     /// # Errors

@@ -108,14 +108,26 @@ impl GitRepo {
             }
         }
         input.push_str("prepare\0commit\0");
-        let result = self.run(["update-ref", "--stdin", "-z"], input.as_bytes()).await;
-        match result {
+        // In a task of its own: a call that is broken off would leave its locks.
+        let repo = self.clone();
+        let call = tokio::spawn(async move { repo.run(["update-ref", "--stdin", "-z"], input.as_bytes()).await });
+        match call.await.map_err(std::io::Error::other)? {
             Ok(_) => Ok(()),
             Err(GitError::Failed { said, .. }) if said.contains("but expected") || said.contains("cannot lock ref") => {
                 Err(GitError::Moved(changes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether `old` leads to `new` by adding commits only.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn is_ancestor(&self, old: Oid, new: Oid) -> Result<bool, GitError> {
+        let upon = format!("^{new}");
+        let args = ["rev-list", "--max-count=1", "--end-of-options", &old.to_string(), &upon];
+        Ok(self.run(args, &[]).await?.is_empty())
     }
 
     /// Removes a ref, wherever it leads.

@@ -28,6 +28,10 @@ pub struct Swept {
     pub uploads: u64,
     /// Files that were never finished.
     pub files: u64,
+    /// Parts of large files that were never joined.
+    pub parts: u64,
+    /// Pushes that a crash broke off.
+    pub pushes: u64,
     /// Answers kept for idempotency keys.
     pub answers: u64,
     /// Tokens that ended.
@@ -62,6 +66,8 @@ pub async fn sweep(app: &App) -> Swept {
     Swept {
         uploads: part(app, "uploads", run::upload::sweep(app)).await,
         files: part(app, "files", app.blobs.sweep_unfinished(unfinished)).await,
+        parts: part(app, "parts", app.blobs.sweep_parts(unfinished)).await,
+        pushes: part(app, "pushes", app.git.sweep_incoming(unfinished)).await,
         answers: part::<DbError>(app, "answers", answers(ago(app.config.idempotency_max_age_s))).await,
         tokens: part::<DbError>(app, "tokens", tokens(ago(SHOWN_AFTER_ITS_END_S))).await,
         invitations: part::<DbError>(app, "invitations", invitations(ago(SHOWN_AFTER_ITS_END_S))).await,

@@ -13,6 +13,7 @@ use crate::db::DbError;
 use crate::git::commit::Builder;
 use crate::git::objects::Pointer;
 use crate::git::refs::Change as RefChange;
+use crate::git::tree::EntryKind;
 use crate::git::{GitError, GitRepo, Oid, RepoPath};
 use crate::transaction;
 
@@ -40,6 +41,8 @@ pub enum Change {
     Delete {
         /// Where.
         path: RepoPath,
+        /// Whether it is a folder.
+        folder: bool,
     },
 }
 
@@ -72,7 +75,7 @@ impl<'a> Commit<'a> {
         message: &str,
     ) -> Result<Self, RepoError> {
         let git = seen.git(app);
-        let full = if branch.starts_with("refs/pr/") { branch.to_owned() } else { format!("refs/heads/{branch}") };
+        let full = if branch.starts_with("refs/") { branch.to_owned() } else { format!("refs/heads/{branch}") };
         let base = git.resolve(&full).await.map_err(|_| GitError::NoRevision(branch.to_owned()))?;
         if let Some(parent) = parent
             && !(parent.len() >= 7 && base.to_string().starts_with(parent))
@@ -102,7 +105,13 @@ impl<'a> Commit<'a> {
                 self.builder.put(&path, &pointer.to_bytes()).await?;
                 self.touched.insert(path, true);
             }
-            Change::Delete { path } => {
+            Change::Delete { path, folder } => {
+                let found = self.git.entry(self.base, &path).await;
+                // Whoever deletes a folder as if it were a file means what is in it; a file is never taken for a folder.
+                let there = found.is_ok_and(|entry| !folder || entry.kind == EntryKind::Folder);
+                if !there && !self.touched.contains_key(&path) {
+                    return Err(GitError::NoEntry(format!("{path}: A file with this name doesn't exist")).into());
+                }
                 self.builder.delete(&path).await?;
                 self.touched.insert(path, false);
             }
@@ -188,9 +197,10 @@ pub async fn squash(
     message: &str,
 ) -> Result<Oid, RepoError> {
     let git = seen.git(app);
-    let full = format!("refs/heads/{branch}");
+    let full = if branch.starts_with("refs/") { branch.to_owned() } else { format!("refs/heads/{branch}") };
     let old = git.resolve(&full).await?;
-    let new = git.snapshot(old, &author(principal), message, app.clock.now()).await?;
+    let tree = git.tree_of(old).await?;
+    let new = git.commit_tree(tree, &[], &author(principal), message, app.clock.now()).await?;
     git.change_refs(&[RefChange { name: full.clone(), old, new }]).await?;
     if full == MAIN {
         note_head(app, &seen.repo.id, &git, new).await?;

@@ -10,6 +10,7 @@ pub mod large;
 mod name;
 pub mod ops;
 pub mod owned;
+pub mod push;
 pub mod store;
 
 use allmende_core::id::CollaborationId;
@@ -167,11 +168,14 @@ pub enum RepoError {
     #[error(transparent)]
     Git(#[from] GitError),
     /// It is there already.
-    #[error("{kind} {name} exists already", kind = .0.kind.as_str(), name = .0.full_name())]
+    #[error("A {kind} repository called {name} already exists", kind = .0.kind.as_str(), name = .0.full_name())]
     Exists(Box<Repo>),
     /// Nothing there, or nothing that the caller may know of.
     #[error("Repository not found")]
     NotFound,
+    /// What was given breaks a rule.
+    #[error("{0}")]
+    Invalid(&'static str),
     /// The caller may see it, but not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -192,6 +196,7 @@ impl From<RepoError> for ApiError {
             RepoError::Git(inner) => inner.into(),
             RepoError::Exists(_) => Self::new(Code::Duplicate, text),
             RepoError::NotFound => Self::new(Code::NotFound, text),
+            RepoError::Invalid(_) => Self::new(Code::BadRequest, text),
             RepoError::Forbidden(_) => Self::new(Code::Forbidden, text),
         }
     }

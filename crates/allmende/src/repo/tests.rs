@@ -1,3 +1,5 @@
+//! Who may do what with a repository.
+
 use allmende_core::time::Timestamp;
 
 use super::*;

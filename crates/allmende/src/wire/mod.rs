@@ -1,3 +1,5 @@
 //! Foreign protocols, translated. There are no rules and no SQL here: what may be done and how stands with the nouns.
 
+pub mod git;
 pub mod hub;
+pub mod lfs;

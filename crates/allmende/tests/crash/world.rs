@@ -388,6 +388,9 @@ pub async fn keep_busy(world: &World, stop: &AtomicBool) -> (Vec<(u64, Digest)>,
             let guest: PartyId = format!("guest-{n}").parse().unwrap();
             let decision = format!("talk-{n}").parse().unwrap();
             let body = DecisionOpened { decision, subject: Subject::Admit { party: guest } };
+            acknowledged.push(world.members[1].say(body.clone(), None).await);
+            // One member may hold few decisions open: it votes against its own, which ends it.
+            let body = DecisionVoted { decision: body.decision, vote: Vote::No };
             acknowledged.push(world.members[1].say(body, None).await);
             n += 1;
             tokio::time::sleep(Duration::from_millis(150)).await;

@@ -1,3 +1,4 @@
-//! Repositories: real git underneath.
+//! Repositories: real git underneath, and the API above.
 
 mod git;
+mod hub;

@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "agreement",
     "asset",
     "repo",
+    "discussion",
     "exchange",
     "node",
     "run",

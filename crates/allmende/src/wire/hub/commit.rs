@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Base, HubError, There, commit_of};
 use crate::app::App;
+use crate::discussion::{self, Status, pulls};
 use crate::error::Code;
 use crate::extract::{self, Path};
 use crate::git::{GitError, RepoPath};
@@ -141,9 +142,8 @@ impl Line {
                     format!("sha256:{oid}").parse().map_err(|_| bad(format!("{at}: '{oid}' is no SHA-256")))?;
                 Ok(Change::PutLarge { path: path(&at)?, sha256 })
             }
-            Self::DeletedFile { path: at } | Self::DeletedFolder { path: at } => {
-                Ok(Change::Delete { path: path(&at)? })
-            }
+            Self::DeletedFile { path: at } => Ok(Change::Delete { path: path(&at)?, folder: false }),
+            Self::DeletedFolder { path: at } => Ok(Change::Delete { path: path(&at)?, folder: true }),
         }
     }
 }
@@ -204,20 +204,46 @@ pub async fn commit(
     there: There,
     request: Request,
 ) -> Result<Json<Value>, HubError> {
-    let principal = there.who(Right::Write)?;
+    let principal = there.who(Right::Read)?;
+    let create_pr =
+        request.uri().query().is_some_and(|q| q.split('&').any(|p| matches!(p, "create_pr=1" | "create_pr=true")));
+    let pull = if create_pr { None } else { pulls::of_ref(&app, &there.seen, principal, &revision).await? };
+    if !create_pr && pull.is_none() {
+        there.who(Right::Write)?;
+    }
     let body = request.into_body().into_data_stream();
     let mut lines = Lines { body, rest: Vec::new(), read: 0, ended: false };
     let Some(Line::Header { summary, description, parent_commit }) = lines.next().await? else {
         return Err(bad("the first line must be the header"));
     };
     let message = match description.as_deref().map(str::trim) {
-        None | Some("") => summary,
+        None | Some("") => summary.clone(),
         Some(description) => format!("{summary}\n\n{description}"),
     };
     if message.trim().is_empty() || message.len() > 64 << 10 {
         return Err(bad("a commit has a summary, and summary and description have at most 64 KiB"));
     }
-    let began = Commit::begin(&app, &there.seen, principal, &revision, parent_commit.as_deref(), &message).await;
+    let subject = message.lines().next().unwrap_or_default().to_owned();
+    let (revision, parent, num) = match (create_pr, &pull) {
+        (true, _) => {
+            let git = there.git(&app);
+            let branch = format!("refs/heads/{revision}");
+            let head = git.resolve(&branch).await.map_err(|_| GitError::NoRevision(revision.clone()))?;
+            let from = match parent_commit.as_deref() {
+                Some(parent) => git.resolve(parent).await?,
+                None => head,
+            };
+            let pull = pulls::Start { status: Status::Open, base: branch, from: Some(from) };
+            let text = description.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(&subject);
+            let title: String = subject.chars().take(200).collect();
+            let title = if title.trim().chars().count() < 3 { format!("{} (changes)", title.trim()) } else { title };
+            let num = pulls::open(&app, &there.seen, principal, &title, text, Some(pull)).await?;
+            (discussion::git_ref(num), None, Some(num))
+        }
+        (false, Some(pull)) => (revision, parent_commit, Some(pull.num)),
+        (false, None) => (revision, parent_commit, None),
+    };
+    let began = Commit::begin(&app, &there.seen, principal, &revision, parent.as_deref(), &message).await;
     let mut commit = began.map_err(moved)?;
     let mut taken = 0;
     while let Some(line) = lines.next().await? {
@@ -228,9 +254,17 @@ pub async fn commit(
         commit.take(line.change()?).await?;
     }
     let oid = commit.finish().await.map_err(moved)?;
+    if let Some(num) = num {
+        pulls::note_commit(&app, &there.seen, principal, num, oid, &subject).await?;
+    }
     let repo = &there.seen.repo;
     let url = format!("{base}/{}{}/commit/{oid}", repo.kind.prefix(), repo.full_name());
-    Ok(Json(json!({ "success": true, "commitOid": oid.to_string(), "commitUrl": url, "hookOutput": "" })))
+    let mut answer = json!({ "success": true, "commitOid": oid.to_string(), "commitUrl": url, "hookOutput": "" });
+    if let (true, Some(num), Some(map)) = (create_pr, num, answer.as_object_mut()) {
+        let pull = format!("{base}/{}{}/discussions/{num}", repo.kind.prefix(), repo.full_name());
+        map.insert("pullRequestUrl".to_owned(), pull.into());
+    }
+    Ok(Json(answer))
 }
 
 fn moved(error: RepoError) -> HubError {

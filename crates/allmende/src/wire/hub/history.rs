@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::repos::url_pairs;
 use super::{Base, HubError, There, iso_s};
 use crate::app::App;
+use crate::discussion::pulls;
 use crate::error::Code;
 use crate::extract::{self, Path};
 use crate::repo::{Right, changes};
@@ -78,11 +79,15 @@ pub async fn squash(
     there: There,
     extract::Json(squash): extract::Json<Squash>,
 ) -> Result<StatusCode, HubError> {
-    let principal = there.who(Right::Write)?;
-    if there.git(&app).resolve(&format!("refs/heads/{branch}")).await.is_err() {
-        // A tag or a commit has no history of its own to fold.
-        there.git(&app).resolve(&branch).await?;
-        return Err(HubError::new(Code::BadRequest, format!("Invalid reference for a branch: {branch}")));
+    let principal = there.who(Right::Read)?;
+    if pulls::of_ref(&app, &there.seen, principal, &branch).await?.is_none() {
+        there.who(Right::Write)?;
+        let git = there.git(&app);
+        if git.resolve(&format!("refs/heads/{branch}")).await.is_err() {
+            // A tag or a commit has no history of its own to fold.
+            git.resolve(&branch).await?;
+            return Err(HubError::new(Code::BadRequest, format!("Invalid reference for a branch: {branch}")));
+        }
     }
     let message = squash.message.unwrap_or_else(|| format!("Super-squash branch '{branch}' using huggingface_hub"));
     changes::squash(&app, &there.seen, principal, &branch, &message).await?;

@@ -7,6 +7,7 @@ mod access;
 mod account;
 mod collections;
 mod commit;
+mod discussions;
 mod error;
 mod history;
 mod info;
@@ -60,7 +61,31 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/commits/{revision}", get(history::commits))
         .route("/api/{kind}/{space}/{name}/super-squash/{branch}", post(history::squash))
         .route("/api/{kind}/{space}/{name}/preupload/{revision}", post(commit::preupload))
+        .route("/api/{kind}/{space}/{name}/discussions", get(discussions::list).post(discussions::create))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}", get(discussions::details))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/comment", post(discussions::comment))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/title", post(discussions::rename))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/status", post(discussions::status))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/merge", post(discussions::merge))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/edit", post(discussions::edit))
+        .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/hide", post(discussions::hide))
+        .merge(missing())
         .merge(exchange())
+}
+
+/// Names without a space before them, as old repositories of the public hub have them: there are none here, and clients
+/// should hear that in the words that they know.
+fn missing() -> Router<App> {
+    async fn none(Perhaps(principal): Perhaps) -> HubError {
+        HubError::from(crate::repo::RepoError::NotFound).to_anyone(principal.is_none())
+    }
+    Router::new()
+        .route("/api/{kind}/{name}", get(none))
+        .route("/api/{kind}/{name}/revision/{revision}", get(none))
+        .route("/api/{kind}/{name}/commits/{revision}", get(none))
+        .route("/api/{kind}/{name}/refs", get(none))
+        .route("/api/{kind}/{name}/tree/{revision}", get(none))
+        .route("/{name}/resolve/{revision}/{*path}", get(none))
 }
 
 /// What people do with repositories beside changing them.

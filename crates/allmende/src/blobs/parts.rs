@@ -1,0 +1,105 @@
+//! Parts of an upload, until they are joined. They lie apart from the bytes that digests open: nobody reads or cites them
+//! but the upload that they belong to.
+
+use std::error::Error as StdError;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+
+use super::{BlobError, Blobs, Expect, Stored, receive, store_error};
+
+/// The folder of all parts.
+const FOLDER: &str = "parts";
+
+/// Where a part lies. The names are this program's own.
+fn path_of(upload: &str, number: u32) -> Path {
+    Path::from_iter([FOLDER, upload, &number.to_string()])
+}
+
+impl Blobs {
+    /// Takes a part to its end and stores it durably; sent again, it takes the place of the first.
+    ///
+    /// # Errors
+    /// [`BlobError`]; nothing is stored then.
+    pub async fn put_part<E: Into<Box<dyn StdError + Send + Sync>>>(
+        &self,
+        upload: &str,
+        number: u32,
+        bytes: impl Stream<Item = Result<Bytes, E>>,
+        expect: &Expect,
+    ) -> Result<Stored, BlobError> {
+        let mut sink = self.store.put_multipart(&path_of(upload, number)).await.map_err(store_error)?;
+        match receive(&mut sink, bytes, expect).await {
+            Ok(stored) => {
+                sink.complete().await.map_err(store_error)?;
+                Ok(stored)
+            }
+            Err(error) => {
+                // The first error is what counts.
+                let _ = sink.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The parts of an upload from the first to the one of this number, as one stream.
+    #[must_use]
+    pub fn parts(&self, upload: &str, last: u32) -> BoxStream<'static, Result<Bytes, BlobError>> {
+        let (store, upload) = (self.clone(), upload.to_owned());
+        stream::iter(1..=last)
+            .then(move |number| {
+                let (store, path) = (store.clone(), path_of(&upload, number));
+                async move {
+                    let got = store.store.get(&path).await.map_err(store_error)?;
+                    Ok::<_, BlobError>(got.into_stream().map_err(store_error))
+                }
+            })
+            .try_flatten()
+            .boxed()
+    }
+
+    /// The size of a part, if it is there.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn part_size(&self, upload: &str, number: u32) -> Result<Option<u64>, BlobError> {
+        match self.store.head(&path_of(upload, number)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// Deletes the parts of an upload.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn drop_parts(&self, upload: &str) -> Result<(), BlobError> {
+        self.delete_parts(Path::from_iter([FOLDER, upload]), |_| true).await.map(drop)
+    }
+
+    /// Deletes the parts that are older than `age`. Gives how many.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn sweep_parts(&self, age: Duration) -> Result<u64, BlobError> {
+        self.delete_parts(Path::from(FOLDER), move |at| at.elapsed().is_ok_and(|elapsed| elapsed >= age)).await
+    }
+
+    async fn delete_parts(&self, folder: Path, which: impl Fn(SystemTime) -> bool) -> Result<u64, BlobError> {
+        let mut deleted = 0;
+        let mut found = self.store.list(Some(&folder));
+        while let Some(part) = found.try_next().await.map_err(store_error)? {
+            if which(part.last_modified.into()) {
+                match self.store.delete(&part.location).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => deleted += 1,
+                    Err(error) => return Err(store_error(error)),
+                }
+            }
+        }
+        Ok(deleted)
+    }
+}
