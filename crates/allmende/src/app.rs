@@ -24,6 +24,7 @@ use crate::ledger::log::{Consequence, Keeper};
 use crate::ledger::{AppendError, LedgerError, Log, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
+use crate::repo::event::Tell;
 use crate::tls::{self, ServerTls, TlsError};
 
 /// Why the hub does not start.
@@ -90,6 +91,8 @@ pub struct Nouns {
     pub prepare: Prepare,
     /// Takes up a log that was founded.
     pub conduct: fn(&App, &Arc<Log>),
+    /// Hears what happened to repositories.
+    pub tell: Tell,
 }
 
 /// The hub's state. Clones share it.

@@ -11,9 +11,11 @@ use std::sync::LazyLock;
 
 use allmende_core::id::Origin;
 
+mod network;
 mod value;
 mod witness;
 
+pub use network::{Network, Networks};
 pub use value::{LogFormat, RegistrationMode, TlsMode, Value};
 pub use witness::{Witness, Witnesses};
 
@@ -211,6 +213,11 @@ settings! {
     /// `freshness_s` of the members' nodes.
     witness_refresh_s: u64 = "20";
 
+    /// Networks that addresses named by users, such as webhooks', may lie in although they are not public, each as
+    /// `ADDRESS/BITS`; in TOML a list of texts, elsewhere separated by commas. Loopback addresses that stand here may also
+    /// be reached by `http://`. Whatever else is not public is never reached.
+    outbound_networks: Networks = "";
+
     /// Log lines as `text` for people or `json` for machines.
     log_format: LogFormat = "text";
     /// What is logged, in the syntax of `RUST_LOG`.
@@ -259,7 +266,8 @@ impl Layers {
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(truth) => truth.to_string(),
                 toml::Value::Array(items)
-                    if setting.kind == Witnesses::KIND && items.iter().all(toml::Value::is_str) =>
+                    if [Witnesses::KIND, Networks::KIND].contains(&setting.kind)
+                        && items.iter().all(toml::Value::is_str) =>
                 {
                     items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", ")
                 }

@@ -3,6 +3,7 @@
 use crate::app::{App, Nouns, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::webhooks;
 use crate::{backup, node, party, run};
 
 mod housekeeping;
@@ -20,6 +21,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
         consequence: run::consequence,
         prepare: run::prepare,
         conduct: run::conduct,
+        tell: |app, repo, event| Box::pin(webhooks::happened(app, repo, event)),
     };
     let app = App::start(config, clock, nouns).await?;
     backup::look(&app).await?;
@@ -32,6 +34,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     run::conduct_all(&app).await?;
     app.tasks.spawn(lookout::keep(app.clone()));
     app.tasks.spawn(housekeeping::keep(app.clone()));
+    app.tasks.spawn(webhooks::keep(app.clone()));
     node::outside::ask_all(&app)?;
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));

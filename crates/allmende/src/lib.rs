@@ -1,6 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
-//! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo → xet → discussion → node → run →
+//! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo →
+//! discussion → xet → exchange → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -22,6 +23,7 @@ pub mod invitations;
 pub mod keyfile;
 pub mod logs;
 pub mod metrics;
+pub mod outbound;
 pub mod projection;
 pub mod router;
 pub mod server;
@@ -37,6 +39,7 @@ pub mod collaboration;
 pub mod console;
 pub mod demo;
 pub mod discussion;
+pub mod exchange;
 pub mod ledger;
 pub mod node;
 pub mod party;

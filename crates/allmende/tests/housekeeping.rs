@@ -64,7 +64,10 @@ async fn what_nobody_needs_any_more_is_thrown_away() {
     assert!(!unfinished.exists() && fresh.exists());
     clock.advance_ms(2 * 86_400_000);
     let swept = hub::sweep(&app).await;
-    assert_eq!(swept, Swept { uploads: 1, files: 0, answers: 1, tokens: 1, invitations: 1, parts: 0, pushes: 0 });
+    assert_eq!(
+        swept,
+        Swept { uploads: 1, files: 0, answers: 1, tokens: 1, invitations: 1, parts: 0, pushes: 0, exchange: 0 }
+    );
     assert_eq!(hub::sweep(&app).await, Swept::default(), "once");
     let left = auth::tokens(&mut app.db.read().await.unwrap(), &"north".parse().unwrap(), 9).await.unwrap();
     assert_eq!(left.len(), 1, "what still holds stays");

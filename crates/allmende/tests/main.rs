@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod crash;
 mod demo;
+mod exchange;
 mod fuzz;
 mod housekeeping;
 mod http;

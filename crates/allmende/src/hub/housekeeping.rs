@@ -12,12 +12,14 @@ use futures::FutureExt as _;
 use crate::app::App;
 use crate::db::DbError;
 use crate::metrics::Counter;
-use crate::{auth, idempotency, invitations, run, transaction};
+use crate::{auth, exchange, idempotency, invitations, run, transaction};
 
 /// How often it is done.
 const EVERY: Duration = Duration::from_secs(3_600);
 /// How long a token or an invitation that ended is still shown to its owner, in seconds.
 const SHOWN_AFTER_ITS_END_S: u64 = 86_400;
+/// How long a delivery of a webhook is shown after its end, in seconds.
+const DELIVERY_SHOWN_S: u64 = 14 * 86_400;
 
 /// What was thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,8 @@ pub struct Swept {
     pub tokens: u64,
     /// Invitations that ended.
     pub invitations: u64,
+    /// Rows about repositories, collections and webhooks that are gone, and deliveries that ended long ago.
+    pub exchange: u64,
 }
 
 /// Does it again and again until the hub stops.
@@ -67,6 +71,7 @@ pub async fn sweep(app: &App) -> Swept {
         answers: part::<DbError>(app, "answers", answers(ago(app.config.idempotency_max_age_s))).await,
         tokens: part::<DbError>(app, "tokens", tokens(ago(SHOWN_AFTER_ITS_END_S))).await,
         invitations: part::<DbError>(app, "invitations", invitations(ago(SHOWN_AFTER_ITS_END_S))).await,
+        exchange: part(app, "exchange", exchange::sweep(app, ago(DELIVERY_SHOWN_S))).await,
     }
 }
 

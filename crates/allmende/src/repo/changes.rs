@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use allmende_core::digest::Digest;
 
+use super::event::tell_ref;
 use super::ops::{MAIN, Seen, author};
 use super::{RepoError, card, large, store};
 use crate::account::Principal;
@@ -145,6 +146,7 @@ impl<'a> Commit<'a> {
         if branch == MAIN {
             note_head(app, &seen.repo.id, &git, new).await?;
         }
+        tell_ref(app, &seen.repo, &branch, base, new).await;
         Ok(new)
     }
 }
@@ -203,5 +205,6 @@ pub async fn squash(
     if full == MAIN {
         note_head(app, &seen.repo.id, &git, new).await?;
     }
+    tell_ref(app, &seen.repo, &full, old, new).await;
     Ok(new)
 }

@@ -5,9 +5,11 @@
 pub mod attributes;
 pub mod card;
 pub mod changes;
+pub mod event;
 pub mod large;
 mod name;
 pub mod ops;
+pub mod owned;
 pub mod push;
 pub mod store;
 

@@ -1,5 +1,6 @@
 //! What is done with repositories as a whole: find, create, move, remove.
 
+use super::event::{Event, tell};
 use super::store::{self, NewRepo};
 use super::{Kind, Repo, RepoError, RepoName, Right, Settings, right};
 use crate::account::store as accounts;
@@ -130,7 +131,10 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
     let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
     match &created {
-        Ok(_) => super::changes::note_head(app, &id, &git, first).await?,
+        Ok(repo) => {
+            super::changes::note_head(app, &id, &git, first).await?;
+            tell(app, repo, Event::Created).await;
+        }
         Err(_) => git.remove().await?,
     }
     created
@@ -151,6 +155,7 @@ pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
     transaction!(app.db, tx => { store::delete(tx, repo).await.map_err(RepoError::from) })?;
     // A crash in between leaves a folder that nobody knows.
     app.git.repo(&repo.id).remove().await?;
+    tell(app, repo, Event::Removed).await;
     Ok(())
 }
 
@@ -159,7 +164,9 @@ pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
 /// # Errors
 /// [`RepoError::Exists`].
 pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) -> Result<(), RepoError> {
-    transaction!(app.db, tx => { store::rename(tx, repo, owner, name).await })
+    transaction!(app.db, tx => { store::rename(tx, repo, owner, name).await })?;
+    tell(app, repo, Event::Moved { name: format!("{}/{name}", owner.name), owner: owner.id.clone() }).await;
+    Ok(())
 }
 
 /// Writes what the owner has set.
@@ -167,5 +174,7 @@ pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) ->
 /// # Errors
 /// [`RepoError`].
 pub async fn configure(app: &App, repo: &Repo) -> Result<(), RepoError> {
-    transaction!(app.db, tx => { store::configure(tx, repo).await.map_err(RepoError::from) })
+    transaction!(app.db, tx => { store::configure(tx, repo).await.map_err(RepoError::from) })?;
+    tell(app, repo, Event::Configured).await;
+    Ok(())
 }

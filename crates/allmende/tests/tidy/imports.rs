@@ -11,8 +11,9 @@ const ORDER: &[&str] = &[
     "agreement",
     "asset",
     "repo",
-    "xet",
     "discussion",
+    "xet",
+    "exchange",
     "node",
     "run",
     "contribution",
@@ -35,6 +36,7 @@ const ROOTS: &[&str] = &["lib", "main", "hub", "router"];
 /// What else may be imported against the order: by whom, what, why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("app", "ledger", "the hub's state holds its open logs"),
+    ("app", "repo", "hands on what happens to repositories, by value"),
     ("error", "ledger", "maps each module's errors to what clients see"),
     ("projection", "ledger", "rebuilds its tables from the entries"),
 ];

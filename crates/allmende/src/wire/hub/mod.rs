@@ -3,23 +3,29 @@
 //! Facts read from `huggingface_hub` 2.4.0 and `hf_xet` 1.8.0. Which of the client's own tests pass stands in
 //! `docs/reference/hub-conformance.md`.
 
+mod access;
 mod account;
+mod collections;
 mod commit;
 mod discussions;
 mod error;
 mod history;
 mod info;
+mod likes;
+mod page;
 mod refs;
 mod repos;
 mod resolve;
+mod settings;
 mod tree;
+mod webhooks;
 mod xet;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use serde::Deserialize;
 
 pub use error::HubError;
@@ -56,8 +62,6 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/commits/{revision}", get(history::commits))
         .route("/api/{kind}/{space}/{name}/super-squash/{branch}", post(history::squash))
         .route("/api/{kind}/{space}/{name}/preupload/{revision}", post(commit::preupload))
-        .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
-        .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .route("/api/{kind}/{space}/{name}/discussions", get(discussions::list).post(discussions::create))
         .route("/api/{kind}/{space}/{name}/discussions/{num}", get(discussions::details))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment", post(discussions::comment))
@@ -66,7 +70,10 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/discussions/{num}/merge", post(discussions::merge))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/edit", post(discussions::edit))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/hide", post(discussions::hide))
+        .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
+        .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .merge(missing())
+        .merge(exchange())
 }
 
 /// Names without a space before them, as old repositories of the public hub have them: there are none here, and clients
@@ -82,6 +89,42 @@ fn missing() -> Router<App> {
         .route("/api/{kind}/{name}/refs", get(none))
         .route("/api/{kind}/{name}/tree/{revision}", get(none))
         .route("/{name}/resolve/{revision}/{*path}", get(none))
+}
+
+/// What people do with repositories beside changing them.
+fn exchange() -> Router<App> {
+    Router::new()
+        .route("/api/{kind}/{space}/{name}", delete(likes::nobodys).post(likes::nobodys))
+        .route("/api/{kind}/{space}/{name}/like", post(likes::like).delete(likes::unlike))
+        .route("/api/{kind}/{space}/{name}/likers", get(likes::likers))
+        .route("/api/{kind}/{space}/{name}/auth-check/write", get(access::auth_check_write))
+        .route("/api/{kind}/{space}/{name}/user-access-request/{status}", get(access::list))
+        .route("/api/{kind}/{space}/{name}/user-access-request/handle", post(access::handle))
+        .route("/api/{kind}/{space}/{name}/user-access-request/grant", post(access::grant))
+        .route("/{space}/{name}/ask-access", post(access::ask_model))
+        .route("/{prefix}/{space}/{name}/ask-access", post(access::ask_other))
+        .route("/api/users/{name}/likes", get(likes::of_user))
+        .route("/api/users/{name}/followers", get(likes::followers))
+        .route("/api/users/{name}/following", get(likes::followers))
+        .route("/api/organizations/{name}/followers", get(likes::followers))
+        .route("/api/organizations/{name}/settings/repositories", get(settings::of_organization))
+        .route("/api/settings/repositories", get(settings::own))
+        .route("/api/models-tags-by-type", get(settings::model_tags))
+        .route("/api/datasets-tags-by-type", get(settings::dataset_tags))
+        .route("/api/collections", get(collections::list).post(collections::create))
+        .route(
+            "/api/collections/{space}/{slug}",
+            get(collections::get).patch(collections::update).delete(collections::remove),
+        )
+        .route("/api/collections/{space}/{slug}/items", post(collections::add))
+        .route(
+            "/api/collections/{space}/{slug}/items/{item}",
+            patch(collections::update_item).delete(collections::remove_item),
+        )
+        .route("/api/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/api/settings/webhooks/{id}", get(webhooks::get).post(webhooks::update).delete(webhooks::remove))
+        .route("/api/settings/webhooks/{id}/{action}", post(webhooks::switch))
+        .route("/api/settings/webhooks/{id}/deliveries", get(webhooks::deliveries))
 }
 
 /// Bodies of bytes.

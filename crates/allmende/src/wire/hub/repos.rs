@@ -161,8 +161,9 @@ pub async fn settings(
 }
 
 /// Whether the caller may see the repository and what is in it.
-pub async fn auth_check(_there: There) -> Json<Value> {
-    Json(json!({}))
+pub async fn auth_check(State(app): State<App>, there: There) -> Result<Json<Value>, HubError> {
+    there.may_read_files(&app).await?;
+    Ok(Json(json!({})))
 }
 
 #[derive(Debug, Deserialize)]

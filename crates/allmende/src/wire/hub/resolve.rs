@@ -46,6 +46,7 @@ async fn file(
     let Base(base) = Base::from_request_parts(&mut parts, app).await?;
     let who = principal(&mut parts, app).await?;
     let there = There::find(app, who, kind, space, name).await?;
+    there.may_read_files(app).await?;
     let git = there.git(app);
     let commit = git.resolve(revision).await?;
     let answer = at(app, &there, commit, path, &base, &parts.method, &parts.headers).await;

@@ -44,6 +44,7 @@ pub async fn read_token(
     Base(base): Base,
     there: There,
 ) -> Result<(HeaderMap, Json<Token>), HubError> {
+    there.may_read_files(&app).await?;
     token(&app, there, &base, false)
 }
 

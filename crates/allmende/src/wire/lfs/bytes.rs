@@ -15,9 +15,9 @@ use crate::blobs::BlobError;
 use crate::error::ApiError;
 use crate::repo::{Repo, large};
 use crate::xet::ingest::Ingest;
-use crate::xet::{XetError, read};
+use crate::xet::read;
 
-/// Takes a file of this digest and size to its end, and records that `repo` holds it.
+/// Takes a file of this digest and size to its end, cuts it by content, and records that `repo` holds it.
 pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     app: &App,
     repo: &Repo,
@@ -25,20 +25,22 @@ pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     sha256: Digest,
     size: u64,
 ) -> Result<(), ApiError> {
-    let wrong = |actual| XetError::from(BlobError::SizeMismatch { expected: size, actual });
+    if size > app.config.max_blob_bytes {
+        return Err(BlobError::TooLarge { max_bytes: app.config.max_blob_bytes }.into());
+    }
     let mut bytes = std::pin::pin!(bytes);
     let mut ingest = Ingest::begin(app, repo).await?;
     let mut taken = 0;
     while let Some(piece) = bytes.next().await {
-        let piece = piece.map_err(|e| XetError::from(BlobError::Input(e.into())))?;
+        let piece = piece.map_err(|e| BlobError::Input(e.into()))?;
         taken += piece.len() as u64;
         if taken > size {
-            return Err(wrong(size + 1).into());
+            break;
         }
         ingest.push(&piece).await?;
     }
     if taken != size {
-        return Err(wrong(taken).into());
+        return Err(BlobError::SizeMismatch { expected: size, actual: taken }.into());
     }
     ingest.finish_as(Some(&sha256)).await?;
     Ok(())
@@ -51,9 +53,7 @@ pub(super) async fn read(
     sha256: &Digest,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, ApiError> {
-    let size = held(app, repo, sha256).await?.ok_or_else(|| ApiError::not_found("this large file"))?;
-    let part = (range != (0..size)).then_some(range);
-    let reader = read::read(app, repo, sha256, part).await?;
+    let reader = read::read(app, repo, sha256, Some(range)).await?;
     Ok(reader.stream.map_err(std::io::Error::other).boxed())
 }
 

@@ -13,6 +13,7 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
+use crate::exchange::access;
 use crate::extract::{Path, Query};
 use crate::repo::ops::Seen;
 use crate::repo::{RepoError, Right, right, store};
@@ -41,7 +42,10 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
     let repo = store::by_id(&mut *app.db.read().await?, &link.repo).await?.ok_or(RepoError::NotFound)?;
     let right = right(principal.as_ref(), &repo).ok_or(RepoError::NotFound)?;
     let seen = Seen { repo, right };
-    seen.require(if act == Act::Get { Right::Read } else { Right::Write })?;
+    match act {
+        Act::Get => access::may_read_files(app, principal.as_ref(), &seen.repo).await?,
+        _ => seen.require(Right::Write)?,
+    }
     Ok((link, seen))
 }
 
