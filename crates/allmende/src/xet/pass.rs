@@ -149,11 +149,7 @@ async fn session(app: &App, bearer: &Bearer, repo: &str) -> Result<Session, XetE
         None => None,
         Some((account, token)) => {
             let gone = XetError::Token("the account's token ended");
-            // A token whose account cannot be told is as good as none.
-            let found = Principal::again(app, account, token).await.map_err(|error| {
-                tracing::warn!(%error, "whose a transfer token is could not be asked");
-                XetError::Token("the account's token cannot be checked")
-            })?;
+            let found = Principal::again(app, account, token).await?;
             Some(found.ok_or(gone)?)
         }
     };
