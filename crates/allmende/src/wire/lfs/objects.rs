@@ -146,6 +146,30 @@ fn part_size(app: &App, link: &Link, number: u32) -> Option<u64> {
 }
 
 #[derive(Debug, Deserialize)]
+struct Said {
+    oid: String,
+    size: u64,
+}
+
+/// Whether the object has arrived.
+pub async fn verify(
+    State(app): State<App>,
+    path: Path<(String, String)>,
+    query: Query<Signed>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (link, seen) = open(&app, Act::Verify, (path, query)).await?;
+    let said: Said = read(&app, request).await?;
+    if (&said.oid, said.size) != (&link.oid, link.size) {
+        return Err(ApiError::new(Code::Unprocessable, "this address is for another object").into());
+    }
+    match bytes::held(&app, &seen.repo, &link.sha256()?).await? {
+        Some(size) if size == link.size => Ok(answer(&json!({ "oid": link.oid, "size": size }))),
+        _ => Err(ApiError::not_found("this object in this repository").into()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
 struct Joined {
     oid: String,
     parts: Vec<Joining>,
