@@ -4,7 +4,8 @@
     .venv/bin/python python/conformance/run.py --allmende target/release/allmende [FILE…] [--write docs/reference/…]
 
 Starts a hub in a temporary folder, makes the accounts that the tests know, fetches the package's source distribution by
-name and runs the tests in it with our fixtures. `--write` writes the counts by file, and by name what does not pass.
+name and runs the tests in it with our fixtures. `--write` writes the counts by file, and by name what does not pass. The tests need,
+beside the package: hf_xet, pytest, pytest-mock, pytest-timeout, pytest-asyncio, fsspec, numpy, pandas, Pillow, Jinja2, jedi.
 """
 
 import argparse
@@ -116,7 +117,9 @@ def run(tests, files, address, folder, xet, extra):
     subprocess.run(command, cwd=tests.parent, env=environment, stdout=sys.stderr)
     found = {}
     for case in ElementTree.parse(report).getroot().iter("testcase"):
-        file = case.get("classname").split(".")[1]
+        # What could not be collected is named by its file alone.
+        parts = (case.get("classname") or case.get("name")).split(".")
+        file = parts[1] if len(parts) > 1 else parts[0]
         outcome = "passed"
         reason = ""
         for child in case:
@@ -124,7 +127,7 @@ def run(tests, files, address, folder, xet, extra):
                 outcome = "skipped" if child.tag == "skipped" else "failed"
                 reason = (child.get("message") or "").strip().splitlines()[:1]
                 reason = reason[0][:160] if reason else ""
-        name = ".".join(case.get("classname").split(".")[2:] + [case.get("name")])
+        name = ".".join([*parts[2:], case.get("name")])
         found.setdefault(file, {})[name] = (outcome, reason)
     return found
 
