@@ -97,7 +97,7 @@ mod tests {
         table.row(["north", "7"]);
         table.row(["北方", "1234"]);
         table.row(["a\u{1b}[31mb", "1"]);
-        assert_eq!(table.to_string(), "party     rows\nnorth        7\n北方      1234\na [31mb      1\n");
+        assert_eq!(table.to_string(), "party    rows\nnorth       7\n北方     1234\na [31mb     1\n");
         assert_eq!(Table::new(&["a"]).render_or("none"), "none\n");
         assert_eq!(fields([("a", "1"), ("名称", "2")]), "a     1\n名称  2\n");
     }

@@ -133,8 +133,10 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             }
             // "**/" also stands for nothing at all.
             if deep && pattern.get(at + 2) == Some(&b'/') {
+                let mut before = false;
                 for i in 0..=text.len() {
-                    next[i] = reached[i] || (i > 0 && next[i - 1] && text[i - 1] == b'/');
+                    next[i] = reached[i] || (before && text[i - 1] == b'/');
+                    before |= reached[i];
                 }
                 at += 1;
             }
@@ -210,6 +212,9 @@ mod tests {
             ("**/x", "x", true),
             ("**/x", "a/b/x", true),
             ("**/x", "a/bx", false),
+            ("**/x", "/y/x", true),
+            ("a/**/*", "a/b/c", true),
+            ("a/**/c", "ab/c", false),
             ("a/**", "a/b/c", true),
             ("a/**/c", "a/c", true),
             ("a/**/c", "a/b/b/c", true),

@@ -185,7 +185,7 @@ mod tests {
         let mib = 1 << 20;
         assert_eq!(parts(20 * mib, 16 * mib), (16 * mib, 2));
         assert_eq!(parts(32 * mib, 16 * mib), (16 * mib, 2));
-        assert_eq!(parts(1 << 40, 16 * mib), (263 * mib, 3_988));
+        assert_eq!(parts(1 << 40, 16 * mib), (263 * mib, 3_987));
         assert_eq!(parts(5, 0), (mib, 1));
         assert!(parts(u64::MAX, 1).1 <= super::MAX_PARTS);
     }
