@@ -18,6 +18,7 @@ pub mod error;
 pub mod extract;
 pub mod faults;
 pub mod git;
+pub mod hmac;
 pub mod idempotency;
 pub mod invitations;
 pub mod keyfile;

@@ -9,33 +9,18 @@ use zeroize::Zeroizing;
 use super::Webhook;
 use crate::account::AccountError;
 use crate::db::DbError;
+use crate::hmac;
 
 /// The header with the signature: `t=SECONDS,v1=HEX`, where HEX is the HMAC-SHA256 under the secret of the seconds, a dot,
 /// and the body.
 pub const HEADER: &str = "x-allmende-signature";
 /// Bytes of a sealed secret's nonce, which stands in front of it.
 const NONCE_BYTES: usize = 24;
-/// Bytes of SHA-256's block.
-const BLOCK_BYTES: usize = 64;
-
-/// HMAC-SHA256 (RFC 2104).
-fn hmac(key: &[u8], parts: &[&[u8]]) -> Digest {
-    let mut block = Zeroizing::new([0; BLOCK_BYTES]);
-    if key.len() > BLOCK_BYTES {
-        block[..32].copy_from_slice(&Digest::of(key).0);
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner_key = Zeroizing::new(block.map(|byte| byte ^ 0x36));
-    let outer_key = Zeroizing::new(block.map(|byte| byte ^ 0x5c));
-    let inner = Digest::of_parts(&[&[&inner_key[..]], parts].concat());
-    Digest::of_parts(&[&outer_key[..], &inner.0])
-}
 
 /// The value of the header for a body that is sent at `at_s`.
 #[must_use]
 pub fn sign(secret: &str, at_s: i64, body: &[u8]) -> String {
-    let digest = hmac(secret.as_bytes(), &[at_s.to_string().as_bytes(), b".", body]);
+    let digest = hmac::sha256(secret.as_bytes(), &[at_s.to_string().as_bytes(), b".", body]);
     format!("t={at_s},v1={}", to_hex(&digest.0))
 }
 
