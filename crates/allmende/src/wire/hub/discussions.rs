@@ -135,7 +135,9 @@ pub async fn details(
             {
                 conflicts = files;
             }
-            if url_pairs(&query.unwrap_or_default()).iter().any(|(key, _)| key == "diff") {
+            // A difference shows what stands in files.
+            let asked = url_pairs(&query.unwrap_or_default()).iter().any(|(key, _)| key == "diff");
+            if asked && there.may_read_files(&app).await.is_ok() {
                 // A merged one is compared with where its branch was.
                 let base = match &discussion.merge_commit {
                     Some(merged) => git.resolve(merged).await.ok(),

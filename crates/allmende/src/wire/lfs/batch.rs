@@ -133,7 +133,10 @@ pub async fn batch(
 ) -> Result<Response, Refusal> {
     let door = door?;
     let question: Question = read(&app, request).await?;
-    door.require(if question.operation == Operation::Upload { Right::Write } else { Right::Read })?;
+    match question.operation {
+        Operation::Upload => door.require(Right::Write)?,
+        Operation::Download => door.require_files(&app).await?,
+    }
     if question.hash_algo.is_some_and(|algorithm| algorithm != "sha256") {
         return Err(ApiError::new(Code::Unprocessable, "objects are named by sha256").into());
     }

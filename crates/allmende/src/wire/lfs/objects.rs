@@ -13,6 +13,7 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
+use crate::exchange::access::may_read_files;
 use crate::extract::{Path, Query};
 use crate::repo::ops::Seen;
 use crate::repo::{RepoError, Right, right, store};
@@ -42,6 +43,9 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
     let right = right(principal.as_ref(), &repo).ok_or(RepoError::NotFound)?;
     let seen = Seen { repo, right };
     seen.require(if act == Act::Get { Right::Read } else { Right::Write })?;
+    if act == Act::Get {
+        may_read_files(app, principal.as_ref(), &seen.repo).await?;
+    }
     Ok((link, seen))
 }
 
