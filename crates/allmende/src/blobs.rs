@@ -23,6 +23,10 @@ use object_store::{
 
 use crate::faults;
 
+mod named;
+
+pub use named::{Name, Staged};
+
 /// Bytes gathered before they go to the store, and bytes of one read. Several of these are a transfer's whole memory.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -45,6 +49,12 @@ pub enum BlobError {
         expected: Digest,
         /// As received.
         actual: Digest,
+    },
+    /// No object of this name, though something says that there is.
+    #[error("the object {name} is missing")]
+    Missing {
+        /// Its name.
+        name: String,
     },
     /// More or fewer bytes than announced.
     #[error("{actual} bytes arrived, not {expected}")]

@@ -307,7 +307,9 @@ impl From<BlobError> for ApiError {
             BlobError::RangeOutside { .. } => Self::new(Code::RangeNotSatisfiable, text),
             BlobError::Input(_) => Self::new(Code::BadRequest, "the bytes stopped coming").hint("send them again"),
             BlobError::StorageFull(_) => storage_full(error),
-            BlobError::Damaged { .. } | BlobError::Store(_) | BlobError::UnknownScheme => Self::internal(error),
+            BlobError::Damaged { .. } | BlobError::Missing { .. } | BlobError::Store(_) | BlobError::UnknownScheme => {
+                Self::internal(error)
+            }
         }
     }
 }

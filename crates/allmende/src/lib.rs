@@ -1,7 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
 //! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo →
-//! discussion → exchange → node → run →
+//! discussion → xet → exchange → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -49,5 +49,6 @@ pub mod verify;
 pub mod view;
 pub mod wire;
 pub mod witness;
+pub mod xet;
 
 pub mod hub;

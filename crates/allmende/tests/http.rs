@@ -45,7 +45,11 @@ impl Hub {
     }
 
     pub async fn start_in(dir: tempfile::TempDir, settings: &[(&'static str, &str)]) -> Self {
-        let app = App::start(config(&dir, settings), Clock::test(NOW), nouns(North(key().public()))).await.unwrap();
+        Self::start_at(dir, settings, Clock::test(NOW)).await
+    }
+
+    pub async fn start_at(dir: tempfile::TempDir, settings: &[(&'static str, &str)], clock: Clock) -> Self {
+        let app = App::start(config(&dir, settings), clock, nouns(North(key().public()))).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if app.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());

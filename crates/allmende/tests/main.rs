@@ -21,6 +21,7 @@ mod tls;
 mod verify;
 mod wire_git;
 mod witness;
+mod xet;
 
 /// Compares `text` with the file at `path` beside this crate's manifest; `UPDATE_SNAPSHOTS=1` rewrites the file.
 fn snapshot(path: &str, text: &str) {

@@ -46,6 +46,14 @@ impl Principal {
         }
     }
 
+    /// As [`Self::of_token_id`], if it is still the account of this id that the token speaks for.
+    ///
+    /// # Errors
+    /// The database's failure.
+    pub async fn again(app: &App, account: &str, token: &str) -> Result<Option<Self>, ApiError> {
+        Ok(Self::of_token_id(app, token).await?.filter(|principal| principal.account.id == account))
+    }
+
     /// The principal's role in `account`: its own, or one that it belongs to.
     #[must_use]
     pub fn role_in(&self, account: &str) -> Option<Role> {
@@ -103,6 +111,11 @@ fn unknown() -> ApiError {
         .hint("the token is unknown, expired or revoked")
 }
 
+fn of_scopes(caller: &Caller, now: Timestamp) -> TokenInfo {
+    let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
+    TokenInfo { id: caller.token_id.clone(), label: String::new(), rights, created_at: now, expires_at: None }
+}
+
 /// A party's token acts for the organization that the party is, which comes into being with its first use.
 async fn of_party(app: &App, secret: &str, now: Timestamp) -> Result<Principal, ApiError> {
     let found = auth::authenticate(&mut *app.db.read().await?, secret, now).await?;
@@ -112,8 +125,7 @@ async fn of_party(app: &App, secret: &str, now: Timestamp) -> Result<Principal, 
 
 async fn of_caller(app: &App, caller: Caller, now: Timestamp) -> Result<Principal, ApiError> {
     caller.require(Scope::Read)?;
-    let rights = if caller.scopes.allows(Scope::Write) { super::Rights::Write } else { super::Rights::Read };
-    let token = TokenInfo { id: caller.token_id, label: String::new(), rights, created_at: now, expires_at: None };
+    let token = of_scopes(&caller, now);
     let standing = store::by_party(&mut *app.db.read().await?, &caller.party).await?;
     let account = match standing {
         Some(account) => account,

@@ -45,6 +45,7 @@ const RESERVED: &[&str] = &[
     "v2",
     "webhooks",
     "well-known",
+    "xet",
 ];
 
 /// The name of a user or an organization: 1 to 64 of `A–Z a–z 0–9 - _ .`, beginning with a letter, a digit or an

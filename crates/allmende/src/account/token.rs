@@ -5,6 +5,7 @@ use allmende_core::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
@@ -178,27 +179,25 @@ pub async fn by_id(
     id: &str,
     now: Timestamp,
 ) -> Result<Option<(Account, TokenInfo)>, DbError> {
-    let row = sqlx::query(
-        "SELECT account, label, rights, created_at, expires_at FROM account_tokens
-         WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
-    )
-    .bind(id)
-    .bind(now.0)
-    .fetch_optional(&mut *connection)
-    .await?;
+    let sql = "SELECT id, label, rights, created_at, expires_at, account FROM account_tokens
+               WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+    let row = sqlx::query(sql).bind(id).bind(now.0).fetch_optional(&mut *connection).await?;
     let Some(row) = row else { return Ok(None) };
-    let (account, rights): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-    let rights = serde_json::from_str(&rights)
-        .map_err(|e| DbError::Corrupt { column: "account_tokens.rights", message: e.to_string() })?;
-    let Some(account) = store::by_id(connection, &account).await? else { return Ok(None) };
-    let info = TokenInfo {
-        id: id.to_owned(),
+    let account: String = row.try_get(5)?;
+    let found = store::by_id(connection, &account).await?;
+    found.map(|account| Ok((account, info(&row)?))).transpose()
+}
+
+fn info(row: &AnyRow) -> Result<TokenInfo, DbError> {
+    let rights: String = row.try_get(2)?;
+    Ok(TokenInfo {
+        id: row.try_get(0)?,
         label: row.try_get(1)?,
-        rights,
+        rights: serde_json::from_str(&rights)
+            .map_err(|e| DbError::Corrupt { column: "account_tokens.rights", message: e.to_string() })?,
         created_at: Timestamp(row.try_get(3)?),
         expires_at: row.try_get::<Option<i64>, _>(4)?.map(Timestamp),
-    };
-    Ok(Some((account, info)))
+    })
 }
 
 /// Notes that the token was used.
@@ -234,19 +233,7 @@ pub async fn list(
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let rights: String = row.try_get(2)?;
-            Ok(TokenInfo {
-                id: row.try_get(0)?,
-                label: row.try_get(1)?,
-                rights: serde_json::from_str(&rights)
-                    .map_err(|e| DbError::Corrupt { column: "account_tokens.rights", message: e.to_string() })?,
-                created_at: Timestamp(row.try_get(3)?),
-                expires_at: row.try_get::<Option<i64>, _>(4)?.map(Timestamp),
-            })
-        })
-        .collect()
+    rows.iter().map(info).collect()
 }
 
 /// Revokes a token of the account. Says whether there was one to revoke.

@@ -307,7 +307,7 @@ pub async fn by_id(connection: &mut AnyConnection, id: &str, now: Timestamp) -> 
 }
 
 /// Compares without telling by its duration where the first difference is.
-fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y))) == 0
 }
 

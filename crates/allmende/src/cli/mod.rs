@@ -25,6 +25,7 @@ pub mod context;
 pub mod decision;
 pub mod demo;
 pub mod failure;
+pub mod hub;
 pub mod init;
 pub mod invitation;
 pub mod join;
@@ -145,6 +146,9 @@ pub enum Command {
     /// Manage people and organizations that own repositories, on the hub's own machine
     #[command(subcommand)]
     Account(account::Account),
+    /// Look after the data of a hub
+    #[command(subcommand)]
+    Hub(hub::Hub),
     /// Back up a hub into one encrypted file
     Backup(backup::Backup),
     /// Restore a hub from a backup
@@ -181,6 +185,7 @@ impl Command {
             Self::Token(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
             Self::Account(command) => command.run(context).await,
+            Self::Hub(command) => command.run(context).await,
             Self::Witness(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Restore(command) => command.run(context).await,

@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "accounts and repositories",
         sql: include_str!("../../migrations/0005_accounts_and_repositories.sql"),
     },
+    Migration { version: 6, name: "xet", sql: include_str!("../../migrations/0006_xet.sql") },
     Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
     Migration { version: 8, name: "exchange", sql: include_str!("../../migrations/0008_exchange.sql") },
 ];

@@ -124,16 +124,16 @@ impl Incoming {
             let Some(mut stdin) = stdin else { return Ok(()) };
             if stdin.write_all(&head).await.is_ok() {
                 let mut piece = vec![0; 1 << 16];
-                let mut taken = head.len() as u64;
-                let mut takes = true;
+                let (mut taken, mut takes) = (head.len() as u64, true);
                 loop {
                     let read = pack.read(&mut piece).await.map_err(cut)?;
                     taken += read as u64;
-                    if read == 0 || taken > max_bytes {
+                    if read == 0 || taken > max_bytes.saturating_mul(2) {
                         break;
                     }
-                    // When it ended early, why stands in what it said; clients hear that only once they have sent all.
-                    takes = takes && stdin.write_all(&piece[..read]).await.is_ok();
+                    // What is too much or was refused early is read all the same: clients hear why only once they have
+                    // sent everything.
+                    takes = takes && taken <= max_bytes && stdin.write_all(&piece[..read]).await.is_ok();
                 }
                 let _ = stdin.shutdown().await;
                 if taken > max_bytes {

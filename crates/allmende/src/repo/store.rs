@@ -232,7 +232,15 @@ pub async fn note_head(tx: &mut Tx, repo: &str, head: &str, at: Timestamp) -> Re
 /// # Errors
 /// [`DbError`].
 pub async fn delete(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
-    for sql in ["DELETE FROM repo_moves WHERE repo = $1", "DELETE FROM repos WHERE id = $1"] {
+    // Xorbs stay: other repositories may cite them.
+    for sql in [
+        "DELETE FROM repo_files WHERE repo = $1",
+        "DELETE FROM xet_files WHERE repo = $1",
+        "DELETE FROM repo_xorbs WHERE repo = $1",
+        "DELETE FROM repo_domains WHERE repo = $1",
+        "DELETE FROM repo_moves WHERE repo = $1",
+        "DELETE FROM repos WHERE id = $1",
+    ] {
         sqlx::query(sql).bind(&repo.id).execute(&mut **tx).await?;
     }
     Ok(())

@@ -3,3 +3,4 @@
 pub mod git;
 pub mod hub;
 pub mod lfs;
+pub mod xet;

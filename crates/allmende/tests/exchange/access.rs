@@ -110,7 +110,7 @@ crate::on_both! {
         assert_eq!((world.reads("bob").await, world.doors("bob").await), (gated(403), [403; 3]));
         assert_eq!(world.post("bob", ASK, json!({})).await.body["status"], "rejected", "a rejection stands");
         // What a pull request would change shows what stands in files.
-        let opened = world.post("ada", "/api/models/north/gated/discussions", json!({ "title": "t", "pullRequest": true }));
+        let opened = world.post("ada", "/api/models/north/gated/discussions", json!({ "title": "A pull request", "pullRequest": true }));
         assert_eq!(opened.await.status, 200);
         let lines = "{\"key\":\"header\",\"value\":{\"summary\":\"x\"}}\n{\"key\":\"file\",\"value\":{\"path\":\"a\",\"content\":\"b\"}}\n";
         let commit = world.http.post(format!("{}/api/models/north/gated/commit/refs%2Fpr%2F1", world.url));

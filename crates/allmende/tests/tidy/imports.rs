@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "asset",
     "repo",
     "discussion",
+    "xet",
     "exchange",
     "node",
     "run",

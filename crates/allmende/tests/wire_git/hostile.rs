@@ -160,12 +160,13 @@ async fn packs_that_are_broken() {
     let desk = &stage.desk;
     let url = format!("{}/git-receive-pack", desk.git("trap", &["config", "remote.origin.url"]).await.fine());
     let http = allmende::tls::client(&stage.hub.url, &allmende::tls::Trust::System).unwrap();
-    let tree = stage.tree(&[]).await;
+    let blob = stage.blob(b"x").await;
+    let tree = stage.tree(&[("100644", "blob", &blob, "x")]).await;
     let commit = stage.commit(&tree).await;
     let command = format!("{} {commit} refs/heads/x\0report-status", "0".repeat(40));
     let head = format!("{:04x}{command}0000", command.len() + 4).into_bytes();
     let whole = {
-        // Only the commit: its tree and its parent are not sent.
+        // Only the commit: its tree is not sent.
         let mut pack = desk.command("git", &desk.path("trap"));
         pack.args(["pack-objects", "--stdout", "--quiet"]).stdin(std::process::Stdio::piped());
         let mut child = pack.stdout(std::process::Stdio::piped()).spawn().unwrap();
@@ -185,7 +186,6 @@ async fn packs_that_are_broken() {
         (b"PACK".to_vec(), "cut off"),
         (b"no pack at all".to_vec(), "this is no pack"),
         (Vec::new(), "cut off"),
-        // The empty tree is not here yet.
         (whole, "ng refs/heads/x"),
     ] {
         let body = [head.clone(), pack].concat();

@@ -83,7 +83,7 @@ async fn who_may_not_read_or_write_does_not() {
     desk.clones(&address(&hub, &mallory, "carla/closed"), "none").await.refused("not found");
     desk.clones(&address(&hub, &mallory, "carla/nothing"), "none").await.refused("not found");
     let wrong = Someone { secret: "hf_wrongwrongwrongwrongwrong".into(), ..carla.clone() };
-    desk.clones(&address(&hub, &wrong, "carla/open"), "none").await.refused("Authentication failed");
+    desk.clones(&address(&hub, &wrong, "carla/closed"), "none").await.refused("Authentication failed");
     desk.clones(&plain("carla/open"), "open").await.fine();
     desk.commits("open", "a.txt", b"a").await;
     desk.git("open", &["push"]).await.refused("could not read Username");

@@ -29,7 +29,6 @@ const PIECE_BYTES: usize = 64 << 10;
 const SETTINGS: &[&str] = &[
     "transfer.hideRefs=refs/incoming",
     "uploadpack.allowFilter=true",
-    "uploadpack.allowRefInWant=true",
     "pack.threads=2",
     "pack.windowMemory=64m",
     "core.bigFileThreshold=16m",

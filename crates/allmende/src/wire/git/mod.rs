@@ -22,7 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::account::Principal;
 use crate::app::App;
 use crate::error::{ApiError, Code};
-use crate::exchange::access::may_read_files;
+use crate::exchange::access;
 use crate::extract::{Path, Query};
 use crate::git::GitError;
 use crate::repo::ops::{Seen, see};
@@ -104,10 +104,10 @@ impl Door {
         Ok(self.seen.require(needed)?)
     }
 
-    /// Refuses unless the caller may read the files.
-    pub(super) async fn require_files(&self, app: &App) -> Result<(), ApiError> {
+    /// Refuses who may not read the files.
+    pub(super) async fn may_read_files(&self, app: &App) -> Result<(), ApiError> {
         self.require(Right::Read)?;
-        Ok(may_read_files(app, self.principal.as_ref(), &self.seen.repo).await?)
+        Ok(access::may_read_files(app, self.principal.as_ref(), &self.seen.repo).await?)
     }
 }
 
@@ -154,7 +154,7 @@ async fn refs(
     let door = door?;
     match service.as_str() {
         "git-upload-pack" => {
-            door.require_files(&app).await?;
+            door.may_read_files(&app).await?;
             let slot = slot(&app).await?;
             Ok(fetch::advertise(&app, &door.seen.git(&app), &headers, slot)?)
         }
@@ -175,7 +175,7 @@ async fn upload_pack(
     request: Request,
 ) -> Result<Response, Refusal> {
     let door = door?;
-    door.require_files(&app).await?;
+    door.may_read_files(&app).await?;
     require_type(request.headers(), "application/x-git-upload-pack-request")?;
     let slot = slot(&app).await?;
     Ok(fetch::serve(&app, &door.seen.git(&app), request, slot)?)

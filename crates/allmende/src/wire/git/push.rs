@@ -85,7 +85,7 @@ impl Asked {
 pub async fn receive(app: &App, door: &Door, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let max_bytes = app.config.max_push_bytes;
-    let input = body::open(&parts.headers, body, max_bytes.saturating_add(MAX_COMMAND_BYTES))?;
+    let input = body::open(&parts.headers, body, max_bytes.saturating_mul(2).saturating_add(MAX_COMMAND_BYTES))?;
     let mut input = StreamReader::new(input);
     let mut asked = Asked::default();
     while let Some(line) = packet::read(&mut input).await? {

@@ -66,7 +66,16 @@ pub async fn preupload(
         _ => Vec::new(),
     };
     let lines = String::from_utf8_lossy(&lines);
-    let ignored = question.git_ignore.unwrap_or_default();
+    // What the client has not said stands in the repository, or nowhere.
+    let ignored = match question.git_ignore {
+        Some(lines) => lines,
+        None => match git.entries(commit, &[".gitignore".parse()?]).await?.first() {
+            Some(entry) if entry.size <= attributes::MAX_BYTES as u64 => {
+                String::from_utf8_lossy(&git.blob(entry.oid).await?).into_owned()
+            }
+            _ => String::new(),
+        },
+    };
     let answers = question.files.iter().zip(&paths).map(|(file, path)| {
         let sample = STANDARD.decode(&file.sample).unwrap_or_default();
         let text =

@@ -19,6 +19,7 @@ mod resolve;
 mod settings;
 mod tree;
 mod webhooks;
+mod xet;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -69,6 +70,8 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/discussions/{num}/merge", post(discussions::merge))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/edit", post(discussions::edit))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/hide", post(discussions::hide))
+        .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
+        .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .merge(missing())
         .merge(exchange())
 }

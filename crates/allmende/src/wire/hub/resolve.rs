@@ -2,11 +2,11 @@
 
 use allmende_core::digest::Digest;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{HubError, There, principal};
+use super::{Base, HubError, There, principal};
 use crate::app::App;
 use crate::error::Code;
 use crate::extract::Path;
@@ -43,12 +43,13 @@ async fn file(
     request: Request,
 ) -> Result<Response, HubError> {
     let (mut parts, _) = request.into_parts();
+    let Base(base) = Base::from_request_parts(&mut parts, app).await?;
     let who = principal(&mut parts, app).await?;
     let there = There::find(app, who, kind, space, name).await?;
     there.may_read_files(app).await?;
     let git = there.git(app);
     let commit = git.resolve(revision).await?;
-    let answer = at(app, &there, commit, path, &parts.method, &parts.headers).await;
+    let answer = at(app, &there, commit, path, &base, &parts.method, &parts.headers).await;
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     // Also with what is not there: a client then knows that the revision is.
     if let Ok(value) = commit.to_string().parse() {
@@ -80,6 +81,7 @@ async fn at(
     there: &There,
     commit: Oid,
     path: &str,
+    base: &str,
     method: &Method,
     asked: &HeaderMap,
 ) -> Result<Response, HubError> {
@@ -105,6 +107,11 @@ async fn at(
     if let Some(pointer) = &entry.pointer {
         put("x-linked-etag", format!("\"{}\"", pointer.sha256));
         put("x-linked-size", pointer.size.to_string());
+        let hash = crate::repo::large::xet(&mut *app.db.read().await?, &there.seen.repo, &pointer.sha256).await?;
+        if let Some(hash) = hash {
+            put("x-xet-hash", hash.to_string());
+            put("link", super::xet::link(base, &there.seen.repo, commit));
+        }
     }
     // Whatever it says it is, it runs nothing here.
     put("content-type", "application/octet-stream".to_owned());
@@ -145,7 +152,7 @@ async fn at(
                 return Err(missing());
             }
             let part = (status == StatusCode::PARTIAL_CONTENT).then_some(range);
-            let reader = app.blobs.open_range(&sha256, part).await;
+            let reader = crate::xet::read::read(app, &there.seen.repo, &sha256, part).await;
             Body::from_stream(reader.map_err(crate::error::ApiError::from)?.stream)
         }
     };

@@ -77,7 +77,9 @@ async fn page(
         }
     }
     let mut some = entries[from..to].to_vec();
-    Ok((headers, Json(shown(&git, commit, &mut some, expand).await?.into())))
+    let mut files = shown(&git, commit, &mut some, expand).await?;
+    super::xet::add_hashes(app, &there.seen.repo, &mut files).await?;
+    Ok((headers, Json(files.into())))
 }
 
 /// A path in an address.
@@ -146,5 +148,7 @@ pub async fn paths(
     // What cannot stand in a repository is not there.
     let paths: Vec<RepoPath> = paths.iter().filter_map(|path| path.trim_end_matches('/').parse().ok()).collect();
     let mut entries = git.entries(commit, &paths).await?;
-    Ok(Json(shown(&git, commit, &mut entries, expand).await?.into()))
+    let mut files = shown(&git, commit, &mut entries, expand).await?;
+    super::xet::add_hashes(&app, &there.seen.repo, &mut files).await?;
+    Ok(Json(files.into()))
 }

@@ -114,9 +114,7 @@ impl Maker<'_> {
                 return Ok(wrong(422, "the object is larger than max_blob_bytes"));
             }
             (Operation::Upload, None) => {
-                let repo = &seen.repo;
-                let verify =
-                    format!("{}/{}{}.git/info/lfs/objects/verify", self.base, repo.kind.prefix(), repo.full_name());
+                let verify = self.address(Act::Verify, object, 0, "");
                 json!({ "upload": self.upload(object, multipart)?, "verify": self.action(&verify, &Map::new()) })
             }
         };
@@ -135,7 +133,7 @@ pub async fn batch(
     let question: Question = read(&app, request).await?;
     match question.operation {
         Operation::Upload => door.require(Right::Write)?,
-        Operation::Download => door.require_files(&app).await?,
+        Operation::Download => door.may_read_files(&app).await?,
     }
     if question.hash_algo.is_some_and(|algorithm| algorithm != "sha256") {
         return Err(ApiError::new(Code::Unprocessable, "objects are named by sha256").into());
@@ -157,24 +155,6 @@ pub async fn batch(
     }
     let transfer = if multipart { "multipart" } else { "basic" };
     Ok(answer(&json!({ "transfer": transfer, "objects": objects, "hash_algo": "sha256" })))
-}
-
-/// Whether an object has arrived.
-pub async fn verify(
-    State(app): State<App>,
-    door: Result<Door, ApiError>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let door = door?;
-    door.require(Right::Write)?;
-    let object: Object = read(&app, request).await?;
-    let missing = || ApiError::not_found("this object in this repository");
-    let sha256 = object.sha256().ok_or_else(missing)?;
-    match bytes::held(&app, &door.seen.repo, &sha256).await? {
-        Some(size) if size == object.size => Ok(answer(&json!({ "oid": object.oid, "size": size }))),
-        Some(_) => Err(ApiError::new(Code::Unprocessable, "the object has another size").into()),
-        None => Err(missing().into()),
-    }
 }
 
 /// Nobody locks files here, so there are none.

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::app::App;
-use crate::blobs::Expect;
-use crate::db::DbError;
+use crate::blobs::BlobError;
 use crate::error::ApiError;
 use crate::repo::{Repo, large};
-use crate::transaction;
+use crate::xet::ingest::Ingest;
+use crate::xet::read;
 
-/// Takes a file of this digest and size to its end, and records that `repo` holds it.
+/// Takes a file of this digest and size to its end, cuts it by content, and records that `repo` holds it.
 pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     app: &App,
     repo: &Repo,
@@ -25,11 +25,25 @@ pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     sha256: Digest,
     size: u64,
 ) -> Result<(), ApiError> {
-    let expect = Expect { digest: Some(sha256), size_bytes: Some(size), max_bytes: app.config.max_blob_bytes };
-    app.blobs.put(bytes, &expect).await?;
-    let now = app.clock.now();
-    let held: Result<(), DbError> = transaction!(app.db, tx => { large::hold(tx, repo, &sha256, size, now).await });
-    Ok(held?)
+    if size > app.config.max_blob_bytes {
+        return Err(BlobError::TooLarge { max_bytes: app.config.max_blob_bytes }.into());
+    }
+    let mut bytes = std::pin::pin!(bytes);
+    let mut ingest = Ingest::begin(app, repo).await?;
+    let mut taken = 0;
+    while let Some(piece) = bytes.next().await {
+        let piece = piece.map_err(|e| BlobError::Input(e.into()))?;
+        taken += piece.len() as u64;
+        if taken > size {
+            break;
+        }
+        ingest.push(&piece).await?;
+    }
+    if taken != size {
+        return Err(BlobError::SizeMismatch { expected: size, actual: taken }.into());
+    }
+    ingest.finish_as(Some(&sha256)).await?;
+    Ok(())
 }
 
 /// A range of a file that `repo` holds, which must lie inside.
@@ -39,9 +53,7 @@ pub(super) async fn read(
     sha256: &Digest,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, ApiError> {
-    let size = held(app, repo, sha256).await?.ok_or_else(|| ApiError::not_found("this large file"))?;
-    let part = (range != (0..size)).then_some(range);
-    let reader = app.blobs.open_range(sha256, part).await?;
+    let reader = read::read(app, repo, sha256, Some(range)).await?;
     Ok(reader.stream.map_err(std::io::Error::other).boxed())
 }
 

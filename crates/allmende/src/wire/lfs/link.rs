@@ -30,6 +30,8 @@ pub enum Act {
     Part,
     /// Saying that all parts are there.
     Join,
+    /// Asking whether it has arrived.
+    Verify,
 }
 
 /// What an address says.
@@ -75,6 +77,7 @@ impl Link {
             Act::Put => "put",
             Act::Part => "part",
             Act::Join => "join",
+            Act::Verify => "verify",
         };
         format!("{act}\n{repo}\n{oid}\n{size}\n{part}\n{upload}\n{token}\n{until}")
     }

@@ -25,7 +25,6 @@ pub fn routes() -> Router<App> {
     for place in ["/{space}/{name}/info/lfs", "/{prefix}/{space}/{name}/info/lfs"] {
         router = router
             .route(&format!("{place}/objects/batch"), post(batch::batch))
-            .route(&format!("{place}/objects/verify"), post(batch::verify))
             .route(&format!("{place}/locks"), get(batch::locks).post(batch::lock))
             .route(&format!("{place}/locks/verify"), post(batch::verify_locks))
             .route(&format!("{place}/locks/{{id}}/unlock"), post(batch::lock));
@@ -40,6 +39,7 @@ pub fn transfers() -> Router<App> {
         .route("/lfs/put/{repo}/{oid}", put(objects::put))
         .route("/lfs/part/{repo}/{oid}", put(objects::part))
         .route("/lfs/join/{repo}/{oid}", post(objects::join))
+        .route("/lfs/verify/{repo}/{oid}", post(objects::verify))
         .layer(DefaultBodyLimit::disable())
 }
 

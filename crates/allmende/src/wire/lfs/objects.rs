@@ -13,7 +13,7 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
-use crate::exchange::access::may_read_files;
+use crate::exchange::access;
 use crate::extract::{Path, Query};
 use crate::repo::ops::Seen;
 use crate::repo::{RepoError, Right, right, store};
@@ -42,9 +42,9 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
     let repo = store::by_id(&mut *app.db.read().await?, &link.repo).await?.ok_or(RepoError::NotFound)?;
     let right = right(principal.as_ref(), &repo).ok_or(RepoError::NotFound)?;
     let seen = Seen { repo, right };
-    seen.require(if act == Act::Get { Right::Read } else { Right::Write })?;
-    if act == Act::Get {
-        may_read_files(app, principal.as_ref(), &seen.repo).await?;
+    match act {
+        Act::Get => access::may_read_files(app, principal.as_ref(), &seen.repo).await?,
+        _ => seen.require(Right::Write)?,
     }
     Ok((link, seen))
 }
@@ -143,6 +143,30 @@ fn part_size(app: &App, link: &Link, number: u32) -> Option<u64> {
     let (each, count) = batch::parts(link.size, app.config.max_part_bytes);
     let before = u64::from(number.checked_sub(1)?);
     (before < count).then(|| each.min(link.size - before * each))
+}
+
+#[derive(Debug, Deserialize)]
+struct Said {
+    oid: String,
+    size: u64,
+}
+
+/// Whether the object has arrived.
+pub async fn verify(
+    State(app): State<App>,
+    path: Path<(String, String)>,
+    query: Query<Signed>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (link, seen) = open(&app, Act::Verify, (path, query)).await?;
+    let said: Said = read(&app, request).await?;
+    if (&said.oid, said.size) != (&link.oid, link.size) {
+        return Err(ApiError::new(Code::Unprocessable, "this address is for another object").into());
+    }
+    match bytes::held(&app, &seen.repo, &link.sha256()?).await? {
+        Some(size) if size == link.size => Ok(answer(&json!({ "oid": link.oid, "size": size }))),
+        _ => Err(ApiError::not_found("this object in this repository").into()),
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,124 @@
+//! Objects under a name that is known only when their bytes were checked.
+
+use std::ops::Range;
+
+use super::*;
+
+/// The name of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(Path);
+
+impl Name {
+    /// The name of these parts; whatever is in them, it stays below the store.
+    #[must_use]
+    pub fn of(parts: &[&str]) -> Self {
+        Self(Path::from_iter(parts.iter().copied()))
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Bytes that nobody sees yet. Dropping them deletes them; what a crash leaves is swept.
+#[derive(Debug)]
+pub struct Staged {
+    store: Arc<dyn ObjectStore>,
+    upload: Box<dyn MultipartUpload>,
+    at: Path,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+}
+
+impl Blobs {
+    /// Begins an object.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn stage(&self) -> Result<Staged, BlobError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|e| BlobError::Store(e.to_string().into()))?;
+        let at = Path::from_iter(["tmp", &to_hex(&random)]);
+        let upload = self.store.put_multipart(&at).await.map_err(store_error)?;
+        Ok(Staged { store: Arc::clone(&self.store), upload, at, gathered: Vec::new(), gathered_bytes: 0 })
+    }
+
+    /// Bytes of an object, all at once: the caller bounds the range.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`] or the store's failure.
+    pub async fn read_named(&self, name: &Name, range: Range<u64>) -> Result<Bytes, BlobError> {
+        self.store.get_range(&name.0, range).await.map_err(|e| missing(e, name))
+    }
+
+    /// Bytes of an object as a stream.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`] or the store's failure.
+    pub async fn open_named(
+        &self,
+        name: &Name,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let got = self.store.get_opts(&name.0, options).await.map_err(|e| missing(e, name))?;
+        Ok(match got.payload {
+            GetResultPayload::File(file, _) => read_file(file, range),
+            GetResultPayload::Stream(stream) => stream.map(|piece| piece.map_err(store_error)).boxed(),
+        })
+    }
+
+    /// Deletes an object; that it is not there is no error.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn delete_named(&self, name: &Name) -> Result<(), BlobError> {
+        match self.store.delete(&name.0).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+}
+
+impl Staged {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), BlobError> {
+        self.gathered_bytes += piece.len();
+        self.gathered.push(piece);
+        if self.gathered_bytes >= CHUNK_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), BlobError> {
+        self.gathered_bytes = 0;
+        let payload = PutPayload::from_iter(self.gathered.drain(..));
+        self.upload.put_part(payload).await.map_err(store_error)
+    }
+
+    /// Makes the bytes durable and gives them their name; another object of that name is gone then.
+    ///
+    /// # Errors
+    /// The store's failure; nothing becomes visible then.
+    pub async fn publish(mut self, name: &Name) -> Result<(), BlobError> {
+        if self.gathered_bytes > 0 {
+            self.flush().await?;
+        }
+        faults::point("blob.before_sync");
+        self.upload.complete().await.map_err(store_error)?;
+        faults::point("blob.before_publish");
+        self.store.rename(&self.at, &name.0).await.map_err(store_error)?;
+        faults::point("blob.after_publish");
+        Ok(())
+    }
+}
+
+fn missing(error: object_store::Error, name: &Name) -> BlobError {
+    match error {
+        object_store::Error::NotFound { .. } => BlobError::Missing { name: name.to_string() },
+        other => store_error(other),
+    }
+}

@@ -1,0 +1,77 @@
+//! Where the large files of a repository are sent to and fetched from in chunks, and the tokens for it.
+
+use allmende_formats::xet::wire::Token;
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde_json::Value;
+
+use super::{Base, HubError, There};
+use crate::app::App;
+use crate::error::{ApiError, Code};
+use crate::extract::Path;
+use crate::git::Oid;
+use crate::repo::{Repo, large};
+use crate::wire::xet::address;
+use crate::xet::Session;
+
+fn token(app: &App, there: There, base: &str, write: bool) -> Result<(HeaderMap, Json<Token>), HubError> {
+    let There { principal, seen } = there;
+    if write && principal.is_none() {
+        return Err(HubError::new(Code::Unauthenticated, "Invalid username or password."));
+    }
+    let session = Session { seen, principal };
+    let (access_token, expires_at) = session.token(app, write).map_err(ApiError::from)?;
+    let exp = expires_at.0.div_euclid(1_000).unsigned_abs();
+    let token = Token { cas_url: address(base, &session.seen.repo), exp, access_token };
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("x-xet-cas-url", &token.cas_url),
+        ("x-xet-access-token", &token.access_token),
+        ("x-xet-token-expiration", &exp.to_string()),
+    ] {
+        if let Ok(value) = value.parse() {
+            headers.insert(name, value);
+        }
+    }
+    Ok((headers, Json(token)))
+}
+
+/// For reading. The revision is of no account: a token is good for all that the repository holds.
+pub async fn read_token(
+    State(app): State<App>,
+    Path(_): Path<(String, String, String, String)>,
+    Base(base): Base,
+    there: There,
+) -> Result<(HeaderMap, Json<Token>), HubError> {
+    there.may_read_files(&app).await?;
+    token(&app, there, &base, false)
+}
+
+/// For writing.
+pub async fn write_token(
+    State(app): State<App>,
+    Path(_): Path<(String, String, String, String)>,
+    Base(base): Base,
+    there: There,
+) -> Result<(HeaderMap, Json<Token>), HubError> {
+    token(&app, there, &base, true)
+}
+
+/// Adds to files as clients read them the hashes by which large ones are fetched in chunks.
+pub async fn add_hashes(app: &App, repo: &Repo, files: &mut [Value]) -> Result<(), HubError> {
+    let mut connection = app.db.read().await?;
+    for file in files.iter_mut().filter_map(Value::as_object_mut) {
+        let Some(sha256) = file.get("lfs").and_then(|lfs| lfs.get("sha256")).and_then(Value::as_str) else { continue };
+        if let Some(hash) = large::xet(&mut connection, repo, sha256).await? {
+            file.insert("xetHash".to_owned(), hash.to_string().into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a client that finds a large file asks for a token.
+pub fn link(base: &str, repo: &Repo, commit: Oid) -> String {
+    let (kind, name) = (repo.kind.plural(), repo.full_name());
+    format!("<{base}/api/{kind}/{name}/xet-read-token/{commit}>; rel=\"xet-auth\"")
+}

@@ -1,0 +1,158 @@
+//! The one store of large files behind every door: cut by content, each chunk kept once inside its deduplication domain.
+//!
+//! Bytes lie in xorbs, objects of many packed chunks; a file is a list of chunk ranges of xorbs. Both come in either from
+//! clients, who cut files themselves and are believed nothing ([`xorb`], [`shard`]), or through [`ingest`], which cuts
+//! what arrives whole; [`read`] puts files together again.
+//!
+//! Architecture invariant: a file cites only xorbs that came in through its own repository or through one in the same
+//! domain that its sender may read then. Questions for xorbs, chunks and files are answered from those alone.
+
+pub mod check;
+pub mod ingest;
+pub mod pass;
+pub mod read;
+pub mod shard;
+mod store;
+mod table;
+pub mod xorb;
+
+use allmende_formats::xet::XetHash;
+use allmende_formats::xet::reconstruction::PlanError;
+use allmende_formats::xet::{shard as shards, xorb as xorbs};
+
+use crate::account::Principal;
+use crate::app::App;
+use crate::blobs::BlobError;
+use crate::db::DbError;
+use crate::error::{ApiError, Code};
+use crate::repo::{self, Gate, Repo, RepoError, Right, right};
+
+pub use store::Held;
+
+/// Other repositories that are looked at for one xorb.
+const MAX_HOLDERS: i64 = 64;
+
+/// Why something could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum XetError {
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The store of bytes failed, or the sender's stream.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// About the repository.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// About the account.
+    #[error(transparent)]
+    Account(#[from] ApiError),
+    /// What was sent is no xorb, or another one.
+    #[error("the xorb is refused: {0}")]
+    Xorb(#[from] xorbs::Error),
+    /// What was sent is no shard.
+    #[error("the shard is refused: {0}")]
+    Shard(#[from] shards::Error),
+    /// What was sent is not what it says.
+    #[error("{0}")]
+    False(String),
+    /// The token is missing, wrong, over, or another repository's.
+    #[error("{0}")]
+    Token(&'static str),
+    /// Nothing there, or nothing that the caller may know of.
+    #[error("no such {0} in this repository")]
+    NotFound(&'static str),
+    /// A part of a file that cannot be given.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Work of this program broke off.
+    #[error("the work broke off")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl From<sqlx::Error> for XetError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl XetError {
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Db(_) | Self::Blob(_) | Self::Broken(_))
+    }
+}
+
+impl From<XetError> for ApiError {
+    fn from(error: XetError) -> Self {
+        let text = error.to_string();
+        match error {
+            XetError::Db(inner) => inner.into(),
+            XetError::Blob(inner) => inner.into(),
+            XetError::Repo(inner) => inner.into(),
+            XetError::Account(inner) => inner,
+            XetError::Xorb(xorbs::Error::Hash { .. }) => Self::new(Code::DigestMismatch, text),
+            XetError::Xorb(_) | XetError::Shard(_) | XetError::False(_) => Self::new(Code::BadRequest, text),
+            XetError::Token(_) => Self::new(Code::Unauthenticated, text),
+            XetError::NotFound(_) => Self::new(Code::NotFound, text),
+            XetError::Plan(PlanError::OutOfRange { .. }) => Self::new(Code::RangeNotSatisfiable, text),
+            XetError::Plan(_) | XetError::Broken(_) => Self::internal(error),
+        }
+    }
+}
+
+/// A repository's part of the store, as somebody may use it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The repository, and what they may do with it.
+    pub seen: repo::ops::Seen,
+    /// Who they are, if they said so.
+    pub principal: Option<Principal>,
+}
+
+impl Session {
+    const fn repo(&self) -> &Repo {
+        &self.seen.repo
+    }
+
+    /// Whether a file of this repository may cite the xorb now, by who sends it.
+    async fn may_cite(&self, app: &App, domain: &str, xorb: &XetHash) -> Result<bool, XetError> {
+        let own = self.repo();
+        let mut connection = app.db.read().await?;
+        if store::holds(&mut connection, own, xorb).await? {
+            return Ok(true);
+        }
+        // After moving to another owner a repository shares nothing with those that it left, nor with those it came to.
+        if own.domain() != domain {
+            return Ok(false);
+        }
+        for id in store::holders(&mut connection, domain, xorb, MAX_HOLDERS).await? {
+            let Some(other) = repo::store::by_id(&mut connection, &id).await? else { continue };
+            let needed = if other.gate == Gate::Off { Right::Read } else { Right::Write };
+            if other.domain() == domain && right(self.principal.as_ref(), &other) >= Some(needed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The answer to a question for a chunk: a shard of a xorb that has it, with hashes under a key.
+    ///
+    /// # Errors
+    /// [`XetError::NotFound`] when no xorb that may be cited has it.
+    pub async fn chunk(&self, app: &App, chunk: &XetHash) -> Result<Vec<u8>, XetError> {
+        let domain = store::domain(&mut *app.db.read().await?, self.repo()).await?;
+        let candidates = store::with_chunk(&mut *app.db.read().await?, &domain, chunk, MAX_HOLDERS).await?;
+        for xorb in candidates {
+            if !self.may_cite(app, &domain, &xorb).await? {
+                continue;
+            }
+            let Some(stored) = store::xorb(&mut *app.db.read().await?, &domain, &xorb).await? else { continue };
+            let now_s = app.clock.now().0.div_euclid(1_000).unsigned_abs();
+            // It is over at once: what may be cited now may not be tomorrow, and a client keeps it for its session anyhow.
+            return Ok(shards::dedup_shard(&[stored.info()], pass::chunk_key(app, &domain), now_s, now_s)?);
+        }
+        Err(XetError::NotFound("chunk"))
+    }
+}

@@ -1,0 +1,103 @@
+//! Xorbs: taken from clients once every chunk was checked, or written by [`ingest`](super::ingest).
+
+use allmende_formats::xet::XetHash;
+use allmende_formats::xet::xorb::{Error, MAX_XORB_BYTES, Validator, Xorb};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+
+use super::pass::Ticket;
+use super::{Session, XetError, store, table};
+use crate::app::App;
+use crate::blobs::{BlobError, Staged};
+use crate::repo::Repo;
+use crate::transaction;
+
+/// Bytes that are gathered before they are checked.
+const BATCH_BYTES: usize = 1 << 20;
+
+impl Session {
+    /// Takes a xorb that must have this hash. Says whether the repository did not hold it before.
+    ///
+    /// # Errors
+    /// [`XetError::Xorb`] as soon as the bytes cannot be it; nothing is stored then.
+    pub async fn take_xorb<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        app: &App,
+        expected: &XetHash,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<bool, XetError> {
+        let mut body = std::pin::pin!(body);
+        let mut staged = app.blobs.stage().await?;
+        let mut validator = Validator::new();
+        let (mut pieces, mut gathered, mut total) = (Vec::new(), 0, 0_u64);
+        loop {
+            let piece = body.next().await.transpose().map_err(|e| BlobError::Input(e.into()))?;
+            let ended = piece.is_none();
+            if let Some(piece) = piece {
+                gathered += piece.len();
+                total += piece.len() as u64;
+                pieces.push(piece);
+            }
+            if total > MAX_XORB_BYTES {
+                return Err(Error::TooLarge.into());
+            }
+            if gathered >= BATCH_BYTES || ended {
+                gathered = 0;
+                let batch = std::mem::take(&mut pieces);
+                let (checked, batch) = tokio::task::spawn_blocking(move || {
+                    batch.iter().try_for_each(|piece| validator.push(piece))?;
+                    Ok::<_, Error>((validator, batch))
+                })
+                .await??;
+                validator = checked;
+                for piece in batch {
+                    staged.write(piece).await?;
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+        let xorb = validator.finish(Some(expected))?;
+        keep(app, self.repo(), &xorb, staged).await
+    }
+
+    /// The bytes of a range that was offered to this session.
+    ///
+    /// # Errors
+    /// [`XetError::NotFound`] when the xorb is gone.
+    pub async fn fetch(
+        &self,
+        app: &App,
+        ticket: &Ticket,
+        range: std::ops::Range<u64>,
+    ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + use<>, XetError> {
+        let mut connection = app.db.read().await?;
+        let domain = store::domain(&mut connection, self.repo()).await?;
+        let stored = store::xorb(&mut connection, &domain, &ticket.xorb).await?;
+        drop(connection);
+        let stored = stored.ok_or(XetError::NotFound("xorb"))?;
+        Ok(app.blobs.open_named(&stored.name, range).await?)
+    }
+}
+
+/// Gives a checked xorb its name and records that `repo` holds it. Says whether it did not before.
+pub(super) async fn keep(app: &App, repo: &Repo, xorb: &Xorb, staged: Staged) -> Result<bool, XetError> {
+    let table = table::encode_chunks(&xorb.chunks);
+    let now = app.clock.now();
+    let domain = store::domain(&mut *app.db.read().await?, repo).await?;
+    let name = table::name(&domain, &xorb.hash, &table);
+    staged.publish(&name).await?;
+    let put = transaction!(app.db, tx => {
+        let settled = store::settle(tx, repo).await?;
+        if settled != domain {
+            return Err(XetError::False("the repository moved meanwhile: send it again".to_owned()));
+        }
+        store::put_xorb(tx, &domain, repo, xorb, &table, now).await.map_err(XetError::from)
+    })?;
+    if put.table != table {
+        // Another sender's packing stands; a reader of ours does not exist.
+        app.blobs.delete_named(&name).await?;
+    }
+    Ok(put.is_new)
+}
