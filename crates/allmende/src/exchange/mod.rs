@@ -109,6 +109,8 @@ impl From<ExchangeError> for ApiError {
             ExchangeError::Bad(_) => Self::new(Code::BadRequest, text),
             ExchangeError::Taken(_) => Self::new(Code::Duplicate, text),
             ExchangeError::TooMany(_) => Self::new(Code::TooMany, text),
+            // Tools then ask their user for a token.
+            ExchangeError::Restricted { standing: Standing::Anonymous, .. } => Self::new(Code::Unauthenticated, text),
             ExchangeError::Forbidden(_) | ExchangeError::Restricted { .. } => Self::new(Code::Forbidden, text),
         }
     }

@@ -6,8 +6,9 @@ use allmende_core::digest::Digest;
 
 use super::attributes::LARGE_BYTES;
 use super::changes::note_head;
+use super::event::{Event, RefUpdate, tell};
 use super::ops::{MAIN, Seen};
-use super::{RepoError, Right, large};
+use super::{RepoError, Right, large, store};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, Pointer};
@@ -210,6 +211,15 @@ async fn landing(
         // Others may have moved it again: what stands there counts.
         let head = git.resolve(MAIN).await?;
         note_head(&app, &repo, &git, head).await?;
+    }
+    let there = |oid: Oid| (oid != Oid::ZERO).then_some(oid);
+    let done = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let update =
+        |change: &Change| RefUpdate { name: change.name.clone(), old: there(change.old), new: there(change.new) };
+    let updates: Vec<RefUpdate> = done.map(|(change, _)| update(change)).collect();
+    let repo = store::by_id(&mut *app.db.read().await?, &repo).await?;
+    if let Some(repo) = repo.filter(|_| !updates.is_empty()) {
+        tell(&app, &repo, Event::Refs(updates)).await;
     }
     Ok(outcomes)
 }

@@ -24,6 +24,22 @@ impl World {
     }
 }
 
+impl World {
+    /// Statuses of the other doors to the same files: git's and git-lfs's.
+    async fn doors(&self, who: &str) -> [u16; 3] {
+        let objects = json!({ "operation": "download", "objects": [{ "oid": "0".repeat(64), "size": 1 }] });
+        let git = "/north/gated.git";
+        let pack = self.http.post(format!("{}{git}/git-upload-pack", self.url));
+        let pack = pack.header("content-type", "application/x-git-upload-pack-request").body("0000");
+        let pack = if who.is_empty() { pack } else { pack.bearer_auth(super::secret(who)) };
+        [
+            self.get(who, &format!("{git}/info/refs?service=git-upload-pack")).await.status,
+            pack.send().await.unwrap().status().as_u16(),
+            self.post(who, &format!("{git}/info/lfs/objects/batch"), objects).await.status,
+        ]
+    }
+}
+
 fn gated(status: u16) -> (u16, String) {
     (status, "GatedRepo".to_owned())
 }
@@ -52,6 +68,8 @@ crate::on_both! {
         let check = world.get("bob", "/api/models/north/gated/auth-check").await;
         let message = check.headers["x-error-message"].to_str().unwrap();
         assert!(check.status == 403 && message.starts_with("Access to model north/gated is restricted and you are not"));
+        assert_eq!((world.doors("").await, world.doors("bob").await), ([401; 3], [403; 3]));
+        assert_eq!((world.doors("ada").await, world.doors("ada-reads").await), ([200; 3], [200; 3]));
         // That it is there, and what it is, everybody sees.
         assert_eq!(world.get("", "/api/models/north/gated").await.body["gated"], "manual");
         assert_eq!(world.get("", "/api/models/north/gated/tree/main").await.status, 200);
@@ -78,6 +96,8 @@ crate::on_both! {
         assert_eq!(handle(json!({ "requestId": id, "status": "accepted" })).await, 400, "already");
         assert_eq!((world.reads("bob").await, world.reads("bob-reads").await), (open(), open()));
 
+        assert_eq!(world.doors("bob").await, [200; 3]);
+
         // A token for other places does not reach what its account was let into.
         let bob = store::by_name(&mut world.app.db.read().await.unwrap(), "bob").await.unwrap().unwrap();
         for (name, place) in [("bob-elsewhere", "bob"), ("bob-here", "north/gated")] {
@@ -87,8 +107,19 @@ crate::on_both! {
         assert_eq!((world.reads("bob-elsewhere").await, world.reads("bob-here").await), (gated(403), open()));
 
         assert_eq!(handle(json!({ "user": "bob", "status": "rejected", "rejectionReason": "no" })).await, 200);
-        assert_eq!(world.reads("bob").await, gated(403));
+        assert_eq!((world.reads("bob").await, world.doors("bob").await), (gated(403), [403; 3]));
         assert_eq!(world.post("bob", ASK, json!({})).await.body["status"], "rejected", "a rejection stands");
+        // What a pull request would change shows what stands in files.
+        let opened = world.post("ada", "/api/models/north/gated/discussions", json!({ "title": "A pull request", "pullRequest": true }));
+        assert_eq!(opened.await.status, 200);
+        let lines = "{\"key\":\"header\",\"value\":{\"summary\":\"x\"}}\n{\"key\":\"file\",\"value\":{\"path\":\"a\",\"content\":\"b\"}}\n";
+        let commit = world.http.post(format!("{}/api/models/north/gated/commit/refs%2Fpr%2F1", world.url));
+        assert_eq!(commit.bearer_auth(super::secret("ada")).body(lines).send().await.unwrap().status(), 200);
+        let diff = async |who: &str| {
+            let details = world.get(who, "/api/models/north/gated/discussions/1?diff=1").await;
+            (details.status, details.body["diff"].as_str().unwrap().is_empty())
+        };
+        assert_eq!((diff("ada").await, diff("bob").await, diff("").await), ((200, false), (200, true), (200, true)));
         world.stop().await;
     }
 

@@ -94,17 +94,32 @@ crate::on_both! {
         assert!(moved["oldSha"].is_string() && moved["oldSha"] != moved["newSha"]);
         let log = world.log("ada", &id).await;
         assert_eq!((&log["state"], &log["statusCode"], &log["attempts"]), (&json!("done"), &json!(200), &json!(1)));
+        // Branches and tags, which come and go.
+        let before = receiver.count();
+        let ref_of = async |method: Method, path: &str| {
+            let answer = world.call("ada", method, &format!("/api/models/ada/m/{path}"), Some(json!({ "tag": "v1" }))).await;
+            assert_eq!(answer.status, 200, "{path}");
+            while round(&world.app).await.unwrap() > 0 {}
+            let updated = receiver.body(receiver.count() - 1)["updatedRefs"][0].clone();
+            (updated["ref"].as_str().unwrap().to_owned(), updated["oldSha"].is_null(), updated["newSha"].is_null())
+        };
+        let (branch, tag) = ("refs/heads/b".to_owned(), "refs/tags/v1".to_owned());
+        assert_eq!(ref_of(Method::POST, "branch/b").await, (branch.clone(), true, false));
+        assert_eq!(ref_of(Method::DELETE, "branch/b").await, (branch, false, true));
+        assert_eq!(ref_of(Method::POST, "tag/main").await, (tag.clone(), true, false));
+        assert_eq!(ref_of(Method::DELETE, "tag/v1").await, (tag, false, true));
+        assert_eq!(receiver.count() - before, 4);
         // Moving and removing, and nothing while it rests.
         let body = json!({ "fromRepo": "ada/m", "toRepo": "ada/n", "type": "model" });
         assert_eq!(world.post("ada", "/api/repos/move", body).await.status, 200);
         let gone = json!({ "name": "n", "organization": "ada", "type": "model" });
         assert_eq!(world.call("ada", Method::DELETE, "/api/repos/delete", Some(gone)).await.status, 200);
         while round(&world.app).await.unwrap() > 0 {}
-        let scopes: Vec<_> = (2..receiver.count()).map(|at| receiver.body(at)["event"]["action"].clone()).collect();
+        let scopes: Vec<_> = (6..receiver.count()).map(|at| receiver.body(at)["event"]["action"].clone()).collect();
         assert!(scopes.contains(&json!("move")) && scopes.contains(&json!("delete")), "{scopes:?}");
         assert_eq!(world.post("ada", &format!("/api/settings/webhooks/{id}/disable"), json!({})).await.status, 200);
         world.model("ada/later", false).await;
-        assert_eq!((round(&world.app).await.unwrap(), receiver.count()), (0, 4));
+        assert_eq!((round(&world.app).await.unwrap(), receiver.count()), (0, 8));
         world.stop().await;
     }
 

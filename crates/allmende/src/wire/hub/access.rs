@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,8 +12,8 @@ use super::{Base, HubError, Known, There, iso};
 use crate::account::Principal;
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::exchange::ExchangeError;
 use crate::exchange::access::{self, Request, Status, Whose};
-use crate::exchange::{ExchangeError, Standing};
 use crate::extract::{self, Body, Path};
 use crate::repo::{Kind, Right};
 
@@ -24,11 +24,7 @@ impl From<ExchangeError> for HubError {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Repo(inner) => inner.into(),
-            ExchangeError::Restricted { standing, .. } => {
-                let status =
-                    if standing == Standing::Anonymous { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-                Self::from(ApiError::from(error)).short("GatedRepo").status(status)
-            }
+            ExchangeError::Restricted { .. } => Self::from(ApiError::from(error)).short("GatedRepo"),
             error => ApiError::from(error).into(),
         }
     }

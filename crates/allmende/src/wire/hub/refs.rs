@@ -13,6 +13,7 @@ use crate::extract::{Body, Path};
 use crate::git::refs::{Change, is_valid_name};
 use crate::git::{GitError, Oid};
 use crate::repo::Right;
+use crate::repo::event::tell_ref;
 use crate::repo::ops::{MAIN, author};
 
 /// All branches and tags; pull requests' refs on demand.
@@ -70,19 +71,23 @@ pub async fn branch(
     let old = if new.overwrite { git.resolve(&full).await.unwrap_or(Oid::ZERO) } else { Oid::ZERO };
     match git.change_refs(&[Change { name: full.clone(), old, new: to }]).await {
         Err(GitError::Moved(_)) => Err(GitError::RefExists(full).into()),
-        other => Ok(other.map(|()| StatusCode::OK)?),
+        other => {
+            other?;
+            tell_ref(&app, &there.seen.repo, &full, old, to).await;
+            Ok(StatusCode::OK)
+        }
     }
 }
 
 async fn remove(app: &App, there: &There, full: String) -> Result<StatusCode, HubError> {
     let git = there.git(app);
     // The ref's own object, which for a tag with a message is not its commit.
-    let found = git.refs(&full).await?.into_iter().any(|r| r.name == full);
-    if !found {
+    let Some(found) = git.refs(&full).await?.into_iter().find(|r| r.name == full) else {
         let name = full.rsplit('/').next().unwrap_or_default();
         return Err(HubError::from(GitError::NoRevision(name.to_owned())));
-    }
+    };
     git.delete_ref(&full).await?;
+    tell_ref(app, &there.seen.repo, &full, found.commit, Oid::ZERO).await;
     Ok(StatusCode::OK)
 }
 
@@ -120,6 +125,7 @@ pub async fn tag(
     let commit = git.resolve(&revision).await?;
     let message = new.message.as_deref().filter(|message| !message.trim().is_empty());
     git.tag(&new.tag, commit, message, &author(principal).line(app.clock.now())).await?;
+    tell_ref(&app, &there.seen.repo, &format!("refs/tags/{}", new.tag), Oid::ZERO, commit).await;
     Ok(StatusCode::OK)
 }
 
