@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 mod parts;
 mod sealed;
 
-pub use parts::{CoalitionValue, Confusion, Counted, FailureCode, OpenBytes, RefusalCode};
+pub use parts::{CoalitionValue, Confusion, Counted, FailureCode, OpenBytes, Reads, RefusalCode};
 pub use sealed::{Opened, StatementError};
 
 /// Version of the statements and of the wire between hub and node.
@@ -396,6 +396,36 @@ statements! {
         pub manifest: Digest,
         /// SPDX identifier.
         pub licence: String,
+    }
+    /// A repository on the hub stands under the terms from now on, as the asset of its full name.
+    RepositoryPlaced "repository.placed" by [Hub] Collaboration {
+        /// Its full name.
+        pub repository: AssetId,
+        /// What it holds.
+        pub class: DataClass,
+    }
+    /// A repository no longer stands under the terms.
+    RepositoryWithdrawn "repository.withdrawn" by [Hub] Collaboration {
+        /// Its full name.
+        pub repository: AssetId,
+    }
+    /// The owner of a repository whose readers have to ask let a party in.
+    AccessGranted "access.granted" by [Hub] Collaboration {
+        /// Its full name.
+        pub repository: AssetId,
+        /// Who may read now.
+        pub party: PartyId,
+    }
+    /// What parties read of a repository in a period, summed up.
+    ReadsCounted "reads.counted" by [Hub] Collaboration {
+        /// Its full name.
+        pub repository: AssetId,
+        /// The period's begin.
+        pub from: Timestamp,
+        /// The period's end.
+        pub until: Timestamp,
+        /// Who read, in the order of names.
+        pub readers: Vec<Reads>,
     }
     /// Contributions follow from the evaluations; everyone computes them alike.
     ContributionMeasured "contribution.measured" by [Hub] Collaboration {

@@ -6,6 +6,7 @@ mod engine;
 mod golden;
 mod properties;
 mod refusals;
+mod repositories;
 mod simulation;
 mod story;
 mod story_changes;

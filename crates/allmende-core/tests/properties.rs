@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allmende_core::agreement::vocabulary::DataClass;
 use allmende_core::digest::Digest;
 use allmende_core::ledger::envelope::Record;
 use allmende_core::ledger::merkle::{leaf_hash, root_of};
 use allmende_core::signature::PublicKey;
 use allmende_core::state::{Refusal, State};
 use allmende_core::statement::{
-    AgreementWithdrawn, AssetRevoked, Body, HUB, KeyClass, KeyRevoked, KeyRotated, RefusalCode, RunFailed, RunRefused,
-    Scope, Statement, TABLE, TrackDropped,
+    AccessGranted, AgreementWithdrawn, AssetRevoked, Body, HUB, KeyClass, KeyRevoked, KeyRotated, Reads, ReadsCounted,
+    RefusalCode, RepositoryPlaced, RepositoryWithdrawn, RunFailed, RunRefused, Scope, Statement, TABLE, TrackDropped,
 };
+use allmende_core::time::Timestamp;
 
 use crate::story::{PARTIES, told};
-use crate::world::{World, digest, gov, hub, id, key, node, recovery, root};
+use crate::world::{START, World, digest, gov, hub, id, key, node, recovery, root};
 
 fn empty() -> State {
     World::new(&PARTIES).state
@@ -115,11 +117,21 @@ fn bodies() -> BTreeMap<&'static str, Body> {
         .map(|body| (body.kind(), body))
         .collect();
     let terms = world.terms.unwrap();
-    let extra: [Body; 7] = [
+    let extra: [Body; 11] = [
         KeyRotated { class: KeyClass::Governance, new: key("x").public() }.into(),
         KeyRevoked { key: key("x").public() }.into(),
         AgreementWithdrawn { terms }.into(),
         AssetRevoked { asset: id("north/digits") }.into(),
+        RepositoryPlaced { repository: id("north/set"), class: DataClass::Reference }.into(),
+        RepositoryWithdrawn { repository: id("north/set") }.into(),
+        AccessGranted { repository: id("north/set"), party: id("east") }.into(),
+        ReadsCounted {
+            repository: id("north/set"),
+            from: Timestamp(START),
+            until: Timestamp(START + 1),
+            readers: vec![Reads { party: id("east"), requests: 1, bytes: 9 }],
+        }
+        .into(),
         RunRefused { run: run(), code: RefusalCode::Terms, clause: Some(id("2.1")), log_size: 9 }.into(),
         TrackDropped { run: run(), coalition: allmende_core::run::plan::Coalition(3) }.into(),
         RunFailed { run: run(), code: allmende_core::statement::FailureCode::Diverged }.into(),

@@ -144,7 +144,10 @@ impl World {
     }
 
     pub fn agree(&mut self) {
-        let terms = Terms::from_toml(&self.draft()).unwrap();
+        self.agree_on(&Terms::from_toml(&self.draft()).unwrap());
+    }
+
+    pub fn agree_on(&mut self, terms: &Terms) {
         self.say(&gov(&self.parties[0].clone()), AgreementProposed { terms: terms.clone() });
         for party in self.parties.clone() {
             self.say(&gov(&party), AgreementSigned { terms: terms.digest() });

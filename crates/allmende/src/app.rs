@@ -25,6 +25,7 @@ use crate::ledger::{AppendError, LedgerError, Log, Logs, hold as restores, store
 use crate::metrics::Metrics;
 use crate::projection::project;
 use crate::repo::event::Tell;
+use crate::repo::reads::Gathered;
 use crate::tls::{self, ServerTls, TlsError};
 
 /// Why the hub does not start.
@@ -126,6 +127,8 @@ pub struct Inner {
     pub git_transfers: Arc<Semaphore>,
     /// Cancelled when the hub begins to stop; long polls then answer at once.
     pub closing: CancellationToken,
+    /// What was read of repositories under terms, and not yet written.
+    pub reads: Gathered,
     /// Rings when a log's cosignatures change.
     pub witnessed: Bells,
     /// The logs.
@@ -202,6 +205,7 @@ impl App {
             parts_in_flight: Semaphore::new(permits),
             git_transfers: Arc::new(Semaphore::new(transfers)),
             closing: CancellationToken::new(),
+            reads: Gathered::default(),
             witnessed: Bells::default(),
             logs,
             conducted: Conducted::default(),

@@ -196,6 +196,8 @@ settings! {
     drain_timeout_s: u64 = "30";
     /// Age at which an unsealed upload is dropped, in seconds.
     upload_max_age_s: u64 = "86400";
+    /// Over which time the reads of repositories under terms are summed up before the log has them, in seconds.
+    reads_period_s: u64 = "86400";
     /// How far a client's clock may differ from the hub's, in seconds.
     clock_skew_max_s: u64 = "300";
     /// Lifetime of a token got by signing in, in seconds.

@@ -31,6 +31,9 @@ pub const POINTS: &[&str] = &[
 /// Those of a push by git, which have a test of their own.
 pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "push.after_refs"];
 
+/// Those of a release that becomes a repository, which have a test of their own.
+pub const RELEASE_POINTS: &[&str] = &["release.before_commit", "release.before_ref"];
+
 struct Armed {
     name: String,
     nth: u64,
@@ -50,7 +53,10 @@ fn armed() -> Option<Armed> {
 ///
 /// The only place of the library that reads the environment: a fault has to work below every layer of settings.
 pub fn point(name: &'static str) {
-    debug_assert!(POINTS.contains(&name) || PUSH_POINTS.contains(&name), "fault point {name} is not in the table");
+    debug_assert!(
+        [POINTS, PUSH_POINTS, RELEASE_POINTS].iter().any(|points| points.contains(&name)),
+        "fault point {name} is not in the table"
+    );
     let Some(armed) = ARMED.get_or_init(armed) else { return };
     if armed.name == name && armed.seen.fetch_add(1, Ordering::Relaxed) + 1 == armed.nth {
         std::process::abort();

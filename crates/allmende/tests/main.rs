@@ -16,6 +16,7 @@ mod reference;
 mod repo;
 mod stores;
 mod story;
+mod terms;
 mod tidy;
 mod tls;
 mod verify;

@@ -33,7 +33,8 @@ impl State {
         if body.asset.owner() != *context.party() {
             return Err(Refusal::NotYours { party: context.party().clone() });
         }
-        if self.assets.contains_key(&body.asset) {
+        let placed_otherwise = self.repository(&body.asset).is_some_and(|r| r.class != body.class);
+        if self.assets.contains_key(&body.asset) || placed_otherwise {
             return Err(Refusal::AssetExists { asset: body.asset.clone() });
         }
         if self.assets.len() >= MAX_ASSETS {

@@ -9,6 +9,7 @@ mod decisions;
 mod keys;
 mod members;
 pub mod refusal;
+mod repositories;
 pub mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub use agreements::{Agreement, AgreementStatus};
 pub use assets::Asset;
 pub use decisions::Decided;
 pub use refusal::Refusal;
+pub use repositories::Repository;
 
 /// Where a key's own chain of statements stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +64,7 @@ pub struct State {
     /// What was decided in favour.
     passed: BTreeSet<Subject>,
     assets: BTreeMap<AssetId, Asset>,
+    repositories: BTreeMap<AssetId, Repository>,
     runs: BTreeMap<RunId, runs::Run>,
     payouts: BTreeMap<Label, RunId>,
     accounts: Accounts,
@@ -108,6 +111,7 @@ impl State {
             open: BTreeMap::new(),
             passed: BTreeSet::new(),
             assets: BTreeMap::new(),
+            repositories: BTreeMap::new(),
             runs: BTreeMap::new(),
             payouts: BTreeMap::new(),
             accounts: Accounts::default(),
@@ -234,6 +238,10 @@ impl State {
             Body::RunFinished(body) => self.run_finished(context, body),
             Body::RunFailed(body) => self.run_failed(context, body),
             Body::ModelReleased(body) => self.model_released(context, body),
+            Body::RepositoryPlaced(body) => self.repository_placed(context, body),
+            Body::RepositoryWithdrawn(body) => self.repository_withdrawn(context, body),
+            Body::AccessGranted(body) => self.access_granted(context, body),
+            Body::ReadsCounted(body) => self.reads_counted(context, body),
             Body::ContributionMeasured(body) => self.contribution_measured(body),
             Body::PayoutPosted(body) => self.payout_posted(context, body),
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::vocabulary::codes;
 use crate::digest::Digest;
+use crate::id::PartyId;
 use crate::run::plan::Coalition;
 
 /// The bytes of an openly shared asset.
@@ -26,6 +27,18 @@ pub struct Counted {
     pub update: Digest,
     /// Its weight in rows.
     pub weight: u64,
+}
+
+/// What a party read of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reads {
+    /// Who.
+    pub party: PartyId,
+    /// How many requests for its bytes were answered, at least one.
+    pub requests: u64,
+    /// How many bytes were given out: none is counted for what its reader held already.
+    pub bytes: u64,
 }
 
 /// What a coalition's model achieves.

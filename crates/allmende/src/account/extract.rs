@@ -1,5 +1,6 @@
 //! Who makes a request to the surfaces that people's tools speak.
 
+use allmende_core::id::PartyId;
 use allmende_core::time::Timestamp;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
@@ -52,6 +53,12 @@ impl Principal {
     /// The database's failure.
     pub async fn again(app: &App, account: &str, token: &str) -> Result<Option<Self>, ApiError> {
         Ok(Self::of_token_id(app, token).await?.filter(|principal| principal.account.id == account))
+    }
+
+    /// The parties that it acts for with at least `role`: the one that it is, and those whose organization it belongs to.
+    pub fn parties(&self, role: Role) -> impl Iterator<Item = &PartyId> {
+        let belongs = self.memberships.iter().filter(move |m| m.role >= role);
+        self.account.party.iter().chain(belongs.filter_map(|m| m.organization.party.as_ref()))
     }
 
     /// The principal's role in `account`: its own, or one that it belongs to.

@@ -1,6 +1,6 @@
 //! Accounts and memberships in the database.
 
-use allmende_core::id::PartyId;
+use allmende_core::id::{CollaborationId, PartyId};
 use allmende_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -104,6 +104,31 @@ pub async fn create(
         private_default,
         created_at: now,
     })
+}
+
+/// The organization under whose name the results of `collaboration` stand; made as `name` if there is none yet.
+///
+/// # Errors
+/// [`AccountError::Taken`] when the name is another's.
+pub async fn of_collaboration(
+    tx: &mut Tx,
+    collaboration: &CollaborationId,
+    name: &AccountName,
+    now: Timestamp,
+) -> Result<Account, AccountError> {
+    if let Some(standing) = one(tx, "collaboration", collaboration.as_str()).await? {
+        return Ok(standing);
+    }
+    if by_name(tx, name.as_str()).await?.is_some() {
+        return Err(AccountError::Taken(name.clone()));
+    }
+    let made = create(tx, Kind::Organization, name, collaboration.as_str(), None, true, now).await?;
+    sqlx::query("UPDATE accounts SET collaboration = $2 WHERE id = $1")
+        .bind(&made.id)
+        .bind(collaboration.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(made)
 }
 
 /// Makes `member` belong to `organization` as `role`, or changes its role.

@@ -39,6 +39,7 @@ pub mod output;
 pub mod passphrase;
 pub mod plan;
 pub mod reference;
+pub mod repository;
 pub mod run;
 pub mod serve;
 pub mod settle;
@@ -115,6 +116,9 @@ pub enum Command {
     /// Offer, list and fetch assets
     #[command(subcommand)]
     Asset(asset::Asset),
+    /// Put repositories under the terms, and take them back
+    #[command(subcommand)]
+    Repository(repository::Repository),
     /// Run this member's node, and look at what it does
     #[command(subcommand)]
     Node(node::Node),
@@ -176,6 +180,7 @@ impl Command {
             Self::Agreement(command) => command.run(context).await,
             Self::Run(command) => command.run(context).await,
             Self::Asset(command) => command.run(context).await,
+            Self::Repository(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,
             Self::Model(command) => command.run(context).await,
             Self::Predict(command) => command.run(context).await,

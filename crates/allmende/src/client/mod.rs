@@ -12,6 +12,7 @@ pub mod error;
 pub mod home;
 pub mod http;
 pub mod mirror;
+pub mod repositories;
 pub mod routes;
 pub mod store;
 pub mod submit;

@@ -36,6 +36,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "xet", sql: include_str!("../../migrations/0006_xet.sql") },
     Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
     Migration { version: 8, name: "exchange", sql: include_str!("../../migrations/0008_exchange.sql") },
+    Migration {
+        version: 11,
+        name: "terms at the door",
+        sql: include_str!("../../migrations/0011_terms_at_the_door.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -81,6 +81,8 @@ pub struct Report {
     pub processes: BTreeMap<String, Usage>,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// The released model's repository.
+    pub model: String,
     /// Where the hub listens.
     pub url: String,
     /// Where everything lies.
@@ -136,9 +138,12 @@ impl Report {
              allmende --home {dir}/west node outbox\n\
              Pages for people are at {url}/console; a token to sign in with:\n  \
              allmende --home {dir}/west token create --label browser\n\
+             The same token fetches the released model with the tools that people have:\n  \
+             HF_ENDPOINT={url} HF_TOKEN=alm_… hf download {model} --local-dir model\n\
              Stop it all with:\n  kill {pids}\n",
             url = self.url,
-            pids = pids.join(" ")
+            pids = pids.join(" "),
+            model = self.model,
         )
     }
 

@@ -412,6 +412,7 @@ async fn report(
         refused,
         processes,
         seconds: started.elapsed().as_secs_f64(),
+        model: format!("{}/{RUN}", script.collaboration),
         url: stage.url.clone(),
         data_dir: stage.dir.clone(),
     })

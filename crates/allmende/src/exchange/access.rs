@@ -10,7 +10,7 @@ use crate::account::store as accounts;
 use crate::account::{Account, Principal, Role, new_id};
 use crate::app::App;
 use crate::db::{DbError, Tx};
-use crate::repo::{Gate, Repo, Right};
+use crate::repo::{Gate, Repo, Right, terms};
 use crate::transaction;
 
 /// Longest reason of a rejection, in characters.
@@ -99,12 +99,14 @@ async fn by(
     }
 }
 
-/// Whether `principal` may read the files of a repository that they see: the one question of every door to bytes. Those
+/// Whether `principal` may read the files of a repository that they see: the one question of every door to bytes. The
+/// terms of its collaboration come first, and its own gate on top. Those
 /// who may write there need no grant; a token must reach the place, whoever was let in.
 ///
 /// # Errors
 /// [`ExchangeError::Restricted`] says how they stand.
 pub async fn may_read_files(app: &App, principal: Option<&Principal>, repo: &Repo) -> Result<(), ExchangeError> {
+    terms::may_read(app, principal, repo).await?;
     if repo.gate == Gate::Off {
         return Ok(());
     }
@@ -199,6 +201,9 @@ async fn change(
 pub async fn ask(app: &App, principal: &Principal, repo: &Repo, fields: &Value) -> Result<Status, ExchangeError> {
     whole(principal)?;
     gated(repo)?;
+    if repo.gate == Gate::Auto {
+        terms::grant(app, repo, &principal.account).await?;
+    }
     let fields = fields.to_string();
     if fields.len() > MAX_FIELDS_BYTES {
         return Err(ExchangeError::Bad(format!("what was filled in has more than {MAX_FIELDS_BYTES} bytes")));
@@ -237,6 +242,18 @@ pub enum Whose {
     Request(String),
 }
 
+async fn find(connection: &mut AnyConnection, repo: &Repo, whose: &Whose) -> Result<Request, ExchangeError> {
+    let found = match whose {
+        Whose::Name(name) => {
+            let account = accounts::by_name(connection, name).await?.ok_or(ExchangeError::Missing("User"))?;
+            by(connection, repo, "account", &account.id).await?
+        }
+        Whose::Account(id) => by(connection, repo, "account", id).await?,
+        Whose::Request(id) => by(connection, repo, "id", id).await?,
+    };
+    found.ok_or(ExchangeError::Missing("Access request"))
+}
+
 /// Answers a request. Only the right to decide, which is the caller's to check, is needed.
 ///
 /// # Errors
@@ -256,16 +273,12 @@ pub async fn answer(
         reason => prose("the reason", reason.unwrap_or_default(), MAX_REASON_CHARS)?,
     };
     let now = app.clock.now();
+    if status == Status::Accepted {
+        let request = find(&mut *app.db.read().await?, repo, whose).await?;
+        terms::grant(app, repo, &request.account).await?;
+    }
     transaction!(app.db, tx => {
-        let found = match whose {
-            Whose::Name(name) => {
-                let account = accounts::by_name(tx, name).await?.ok_or(ExchangeError::Missing("User"))?;
-                by(tx, repo, "account", &account.id).await?
-            }
-            Whose::Account(id) => by(tx, repo, "account", id).await?,
-            Whose::Request(id) => by(tx, repo, "id", id).await?,
-        };
-        let request = found.ok_or(ExchangeError::Missing("Access request"))?;
+        let request = find(tx, repo, whose).await?;
         if request.status == status {
             return Err(ExchangeError::Bad(format!("The access request is {} already", status.as_str())));
         }
@@ -280,8 +293,9 @@ pub async fn answer(
 pub async fn grant(app: &App, repo: &Repo, name: &str) -> Result<(), ExchangeError> {
     gated(repo)?;
     let now = app.clock.now();
+    let account = accounts::by_name(&mut *app.db.read().await?, name).await?.ok_or(ExchangeError::Missing("User"))?;
+    terms::grant(app, repo, &account).await?;
     transaction!(app.db, tx => {
-        let account = accounts::by_name(tx, name).await?.ok_or(ExchangeError::Missing("User"))?;
         match by(tx, repo, "account", &account.id).await? {
             Some(request) if request.status == Status::Accepted => {
                 Err(ExchangeError::Bad("The user has access already".to_owned()))

@@ -8,7 +8,8 @@ use crate::account::store as accounts;
 use crate::account::{Account, Principal};
 use crate::app::App;
 use crate::db::DbError;
-use crate::repo::{Repo, right, store};
+use crate::repo::ops::is_visible;
+use crate::repo::{Repo, store};
 use crate::transaction;
 
 /// Most likes of one account.
@@ -79,15 +80,14 @@ pub async fn of_repo(
 /// What `account` likes of what `caller` may see, latest first, after `before`; and where it goes on.
 ///
 /// # Errors
-/// [`DbError`].
+/// [`ExchangeError`] of the database or a log.
 pub async fn of_account(
     app: &App,
     caller: Option<&Principal>,
     account: &Account,
     before: Option<Cursor>,
     limit: usize,
-) -> Result<(Vec<(Repo, Timestamp)>, Option<Cursor>), DbError> {
-    let mut connection = app.db.read().await?;
+) -> Result<(Vec<(Repo, Timestamp)>, Option<Cursor>), ExchangeError> {
     let (mut found, mut before) = (Vec::new(), before);
     for _ in 0..MAX_PAGES {
         let (at, id) = before.as_ref().map_or((i64::MAX, "~"), |(at, id)| (at.0, id.as_str()));
@@ -99,13 +99,15 @@ pub async fn of_account(
         .bind(&account.id)
         .bind(at)
         .bind(id)
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut *app.db.read().await?)
         .await?;
         for row in &rows {
             let (id, at): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-            let repo = store::by_id(&mut connection, &id).await?;
+            let repo = store::by_id(&mut *app.db.read().await?, &id).await?;
             before = Some((Timestamp(at), id));
-            if let Some(repo) = repo.filter(|repo| right(caller, repo).is_some()) {
+            if let Some(repo) = repo
+                && is_visible(app, caller, &repo).await?
+            {
                 found.push((repo, Timestamp(at)));
                 if found.len() == limit {
                     return Ok((found, before));

@@ -24,5 +24,9 @@ impl Log {
 /// key, data or a consent by others who filled the log.
 fn ends_well(body: &Body) -> bool {
     let by_rule = row(body.kind()).is_some_and(|row| row.scope == Scope::Keys || row.classes == [KeyClass::Hub]);
+    // What is attested of repositories ends nothing, but for their being taken back.
+    if matches!(body, Body::RepositoryPlaced(_) | Body::AccessGranted(_) | Body::ReadsCounted(_)) {
+        return false;
+    }
     by_rule || matches!(body, Body::AgreementWithdrawn(_) | Body::AssetRevoked(_) | Body::RunRefused(_))
 }

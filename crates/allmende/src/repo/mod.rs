@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: no hash, token or address yields bytes without a right that [`right`] grants now.
 
+pub mod api;
 pub mod attributes;
 pub mod card;
 pub mod changes;
@@ -10,10 +11,15 @@ pub mod large;
 mod name;
 pub mod ops;
 pub mod owned;
+pub mod place;
 pub mod push;
+pub mod reads;
 pub mod store;
+pub mod terms;
 
+use allmende_core::agreement::check::Decision;
 use allmende_core::id::CollaborationId;
+use allmende_core::state::Refusal;
 use allmende_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +29,7 @@ use crate::account::{Account, AccountError, Principal, Role};
 use crate::db::DbError;
 use crate::error::{ApiError, Code};
 use crate::git::GitError;
+use crate::ledger::AppendError;
 
 /// Whether readers have to ask for the bytes of a repository first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +116,12 @@ impl Repo {
         format!("{}/{}", self.owner.name, self.name)
     }
 
+    /// Whether anybody may see it.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        !self.private && !self.disabled && self.collaboration.is_none()
+    }
+
     /// The deduplication domain that its bytes lie in: its collaboration's, or its owner's.
     #[must_use]
     pub fn domain(&self) -> String {
@@ -131,10 +144,11 @@ pub enum Right {
 }
 
 /// What `principal` may do with `repo` by ownership, membership and the rights of the token; nothing if the answer is none,
-/// and then nobody should learn that the repository exists. The terms of a collaboration come on top.
+/// and then nobody should learn that the repository exists. The terms of a collaboration come on top: [`ops::look`] asks
+/// for both.
 #[must_use]
-pub fn right(principal: Option<&Principal>, repo: &Repo) -> Option<Right> {
-    let anyone = (!repo.private && !repo.disabled).then_some(Right::Read);
+fn right(principal: Option<&Principal>, repo: &Repo) -> Option<Right> {
+    let anyone = repo.is_public().then_some(Right::Read);
     let Some(principal) = principal else { return anyone };
     let role = principal.role_in(&repo.owner.id);
     let by_role = role.map(|role| match role {
@@ -179,6 +193,12 @@ pub enum RepoError {
     /// The caller may see it, but not do this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The terms of its collaboration deny it. For members' eyes only.
+    #[error("the terms deny it: {0}")]
+    Denied(Box<Decision>),
+    /// The log does not take what was done.
+    #[error(transparent)]
+    Log(#[from] AppendError),
 }
 
 impl From<sqlx::Error> for RepoError {
@@ -198,6 +218,8 @@ impl From<RepoError> for ApiError {
             RepoError::NotFound => Self::new(Code::NotFound, text),
             RepoError::Invalid(_) => Self::new(Code::BadRequest, text),
             RepoError::Forbidden(_) => Self::new(Code::Forbidden, text),
+            RepoError::Denied(decision) => Refusal::Denied { decision }.into(),
+            RepoError::Log(inner) => inner.into(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What is done with repositories as a whole: find, create, move, remove.
 
+use allmende_core::agreement::check::Decision;
+
 use super::event::{Event, tell};
 use super::store::{self, NewRepo};
-use super::{Kind, Repo, RepoError, RepoName, Right, Settings, right};
+use super::{Kind, Repo, RepoError, RepoName, Right, Settings, place, right, terms};
 use crate::account::store as accounts;
 use crate::account::{Account, Kind as AccountKind, Principal, Role, new_id};
 use crate::app::App;
@@ -21,14 +23,21 @@ pub struct Seen {
     pub repo: Repo,
     /// What they may do with it.
     pub right: Right,
+    /// The terms' word against writing, where they deny it whatever the right.
+    pub denied: Option<Box<Decision>>,
 }
 
 impl Seen {
     /// Refuses unless they may do as much.
     ///
     /// # Errors
-    /// [`RepoError::Forbidden`].
+    /// [`RepoError::Forbidden`], or [`RepoError::Denied`] by the terms.
     pub fn require(&self, needed: Right) -> Result<(), RepoError> {
+        if needed == Right::Write
+            && let Some(decision) = &self.denied
+        {
+            return Err(RepoError::Denied(decision.clone()));
+        }
         if self.right < needed {
             return Err(RepoError::Forbidden(match needed {
                 Right::Read => "You may not read this repository",
@@ -66,8 +75,31 @@ pub async fn see(
 ) -> Result<Seen, RepoError> {
     let found = store::find(&mut *app.db.read().await?, kind, space, name).await?;
     let repo = found.ok_or(RepoError::NotFound)?;
-    let right = right(principal, &repo).ok_or(RepoError::NotFound)?;
-    Ok(Seen { repo, right })
+    look(app, principal, repo).await?.ok_or(RepoError::NotFound)
+}
+
+/// `repo` as `principal` sees it, by ownership and by the terms it stands under: the one question of every door. Nothing
+/// if they may not know of it.
+///
+/// # Errors
+/// [`RepoError::Denied`] to a member whom the terms forbid to see it.
+pub async fn look(app: &App, principal: Option<&Principal>, repo: Repo) -> Result<Option<Seen>, RepoError> {
+    match repo.collaboration.clone() {
+        Some(collaboration) => terms::look(app, principal, repo, &collaboration).await,
+        None => Ok(right(principal, &repo).map(|right| Seen { repo, right, denied: None })),
+    }
+}
+
+/// Whether `principal` sees it at all, as lists ask.
+///
+/// # Errors
+/// [`RepoError`] of the database or the log.
+pub async fn is_visible(app: &App, principal: Option<&Principal>, repo: &Repo) -> Result<bool, RepoError> {
+    match look(app, principal, repo.clone()).await {
+        Ok(seen) => Ok(seen.is_some()),
+        Err(RepoError::Denied(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// The account that `principal` may create repositories for: its own, or the organization `space`.
@@ -152,6 +184,7 @@ pub fn author(principal: &Principal) -> Author {
 /// # Errors
 /// [`RepoError`].
 pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
+    place::require_free(repo)?;
     transaction!(app.db, tx => { store::delete(tx, repo).await.map_err(RepoError::from) })?;
     // A crash in between leaves a folder that nobody knows.
     app.git.repo(&repo.id).remove().await?;
@@ -164,6 +197,7 @@ pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
 /// # Errors
 /// [`RepoError::Exists`].
 pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) -> Result<(), RepoError> {
+    place::require_free(repo)?;
     transaction!(app.db, tx => { store::rename(tx, repo, owner, name).await })?;
     tell(app, repo, Event::Moved { name: format!("{}/{name}", owner.name), owner: owner.id.clone() }).await;
     Ok(())
@@ -172,8 +206,11 @@ pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) ->
 /// Writes what the owner has set.
 ///
 /// # Errors
-/// [`RepoError`].
+/// [`RepoError::Forbidden`] when one under terms would become public.
 pub async fn configure(app: &App, repo: &Repo) -> Result<(), RepoError> {
+    if !repo.private {
+        place::require_free(repo)?;
+    }
     transaction!(app.db, tx => { store::configure(tx, repo).await.map_err(RepoError::from) })?;
     tell(app, repo, Event::Configured).await;
     Ok(())

@@ -1,5 +1,6 @@
 //! Repositories in the database.
 
+use allmende_core::id::CollaborationId;
 use allmende_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -101,7 +102,7 @@ pub struct NewRepo {
     /// Whether only its owner's people see it.
     pub private: bool,
     /// Under whose terms it will stand.
-    pub collaboration: Option<allmende_core::id::CollaborationId>,
+    pub collaboration: Option<CollaborationId>,
     /// Everything else.
     pub settings: Settings,
 }
@@ -211,6 +212,44 @@ pub async fn configure(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Writes under whose terms it stands, and that it is private.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn put_under(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
+    sqlx::query("UPDATE repos SET collaboration = $2, private = $3 WHERE id = $1")
+        .bind(&repo.id)
+        .bind(repo.collaboration.as_ref().map_or("", CollaborationId::as_str))
+        .bind(i64::from(repo.private))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The repositories under the terms of a collaboration, by id, after `after`.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn under(
+    connection: &mut AnyConnection,
+    collaboration: &CollaborationId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Repo>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM repos WHERE collaboration = $1 AND id > $2 ORDER BY id LIMIT $3");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(collaboration.as_str())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.push(repo(connection, row).await?);
+    }
+    Ok(found)
 }
 
 /// Keeps an index of the main branch's head.

@@ -3,6 +3,7 @@
 //!
 //! It keeps nothing: what is due is read from the log each time, so after a crash it simply goes on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use allmende_core::run::engine::{Next, Step, next};
 use allmende_core::statement::{FailureCode, RoundClosed, RunFailed};
 
 use super::aggregate::{self, AggregateError, Folded};
+use super::publish;
 use crate::app::App;
 use crate::faults;
 use crate::ledger::{AppendError, Item, Log};
@@ -40,10 +42,17 @@ pub fn conduct(app: &App, log: &Arc<Log>) {
     let (app, log) = (app.clone(), Arc::clone(log));
     app.clone().tasks.spawn(async move {
         let mut grown = log.watch();
+        let mut published = HashSet::new();
         while !app.closing.is_cancelled() {
             grown.mark_unchanged();
             let sleep = match act(&app, &log).await {
-                Ok(sleep) => sleep,
+                Ok(sleep) => match publish::due(&app, &log, &mut published).await {
+                    Ok(()) => sleep,
+                    Err(error) => {
+                        tracing::error!(log = log.name(), ?error, "a release was not published and is tried again");
+                        MAX_SLEEP.min(sleep)
+                    }
+                },
                 Err(error) => {
                     tracing::error!(log = log.name(), %error, "the conductor stumbled");
                     PAUSE

@@ -5,6 +5,7 @@ pub mod api;
 mod card;
 pub(crate) mod conductor;
 pub mod predict;
+mod publish;
 pub mod release;
 pub mod upload;
 

@@ -10,6 +10,7 @@ mod asset;
 mod benefit;
 mod collaboration;
 mod entry;
+mod repository;
 mod run;
 
 pub use agreement::{
@@ -24,6 +25,7 @@ pub use collaboration::{
     subject_in_words,
 };
 pub use entry::{EntryView, UnreadableEntry, entry, statement_json};
+pub use repository::{RepositoryView, repositories};
 pub use run::{
     AnswerView, ConfusionCell, ConfusionView, CurvePoint, PartyResult, RunSummary, RunView, TrackView, run, runs,
 };

@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::blobs::BlobError;
 use crate::db::DbError;
 use crate::error::{ApiError, Code};
-use crate::repo::{self, Gate, Repo, RepoError, Right, right};
+use crate::repo::{self, Gate, Repo, RepoError, Right, ops};
 
 pub use store::Held;
 
@@ -127,14 +127,34 @@ impl Session {
         if own.domain() != domain {
             return Ok(false);
         }
-        for id in store::holders(&mut connection, domain, xorb, MAX_HOLDERS).await? {
-            let Some(other) = repo::store::by_id(&mut connection, &id).await? else { continue };
-            let needed = if other.gate == Gate::Off { Right::Read } else { Right::Write };
-            if other.domain() == domain && right(self.principal.as_ref(), &other) >= Some(needed) {
+        let holders = store::holders(&mut connection, domain, xorb, MAX_HOLDERS).await?;
+        drop(connection);
+        for id in holders {
+            let other = repo::store::by_id(&mut *app.db.read().await?, &id).await?;
+            if let Some(other) = other.filter(|other| other.domain() == domain)
+                && self.may_cite_from(app, other).await?
+            {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether what lies in another repository may be cited: its files may be read now, by right and by its terms.
+    async fn may_cite_from(&self, app: &App, other: Repo) -> Result<bool, XetError> {
+        let needed = if other.gate == Gate::Off { Right::Read } else { Right::Write };
+        let principal = self.principal.as_ref();
+        let seen = match ops::look(app, principal, other).await {
+            Ok(seen) => seen.filter(|seen| seen.right >= needed),
+            Err(RepoError::Denied(_)) => None,
+            Err(other) => return Err(other.into()),
+        };
+        let Some(seen) = seen else { return Ok(false) };
+        match repo::terms::may_read(app, principal, &seen.repo).await {
+            Ok(()) => Ok(true),
+            Err(RepoError::Denied(_) | RepoError::NotFound) => Ok(false),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// The answer to a question for a chunk: a shard of a xorb that has it, with hashes under a key.

@@ -15,8 +15,8 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::auth::constant_time_eq;
 use crate::hmac;
-use crate::repo::ops::Seen;
-use crate::repo::{self, Right, right};
+use crate::repo::ops::look;
+use crate::repo::{self, Right};
 
 /// How long a transfer token holds, in milliseconds. Clients ask for another one in time.
 pub const TOKEN_MS: i64 = 15 * 60 * 1_000;
@@ -106,6 +106,12 @@ fn unseal<T: DeserializeOwned>(app: &App, purpose: Use, sealed: &str) -> Option<
 }
 
 impl Session {
+    /// Refuses whom the terms do not let read any more.
+    async fn may_read(&self, app: &App) -> Result<(), XetError> {
+        self.seen.require(Right::Read)?;
+        Ok(repo::terms::may_read(app, self.principal.as_ref(), &self.seen.repo).await?)
+    }
+
     fn bearer(&self, expires_at: Timestamp) -> Bearer {
         let who = self.principal.as_ref().map(|p| (p.account.id.clone(), p.token.id.clone()));
         Bearer { repo: self.repo().id.clone(), who, expires_at: expires_at.0 }
@@ -146,8 +152,8 @@ async fn session(app: &App, bearer: &Bearer, repo: &str) -> Result<Session, XetE
     };
     let found = repo::store::by_id(&mut *app.db.read().await?, repo).await?;
     let repo = found.ok_or(XetError::NotFound("repository"))?;
-    let right = right(principal.as_ref(), &repo).ok_or(XetError::NotFound("repository"))?;
-    Ok(Session { seen: Seen { repo, right }, principal })
+    let seen = look(app, principal.as_ref(), repo).await?.ok_or(XetError::NotFound("repository"))?;
+    Ok(Session { seen, principal })
 }
 
 /// What a transfer token opens now, in the repository of this id; to write there if `write`.
@@ -161,7 +167,11 @@ pub async fn open(app: &App, repo: &str, token: &str, write: bool) -> Result<Ses
     if write && !token.write {
         return Err(repo::RepoError::Forbidden("this transfer token can only read").into());
     }
-    session.seen.require(if write { Right::Write } else { Right::Read })?;
+    if write {
+        session.seen.require(Right::Write)?;
+    } else {
+        session.may_read(app).await?;
+    }
     Ok(session)
 }
 
@@ -171,5 +181,7 @@ pub async fn open(app: &App, repo: &str, token: &str, write: bool) -> Result<Ses
 /// [`XetError::Token`].
 pub async fn redeem(app: &App, repo: &str, ticket: &str) -> Result<(Session, Ticket), XetError> {
     let sealed: Sealed = unseal(app, Use::Ticket, ticket).ok_or(XetError::Token("this is no address of this hub"))?;
-    Ok((session(app, &sealed.bearer, repo).await?, sealed.ticket))
+    let session = session(app, &sealed.bearer, repo).await?;
+    session.may_read(app).await?;
+    Ok((session, sealed.ticket))
 }

@@ -147,6 +147,17 @@ pub fn client(url: &str, hub_key: PublicKey) -> HubClient {
 impl World {
     /// Founds a collaboration on a hub that runs: parties, charter, terms, datasets; nodes are not started.
     pub async fn found(dir: tempfile::TempDir, hub: HubProcess, parties: usize, min_parties: u32) -> Self {
+        Self::found_under(dir, hub, parties, min_parties, "").await
+    }
+
+    /// As [`Self::found`], with further clauses.
+    pub async fn found_under(
+        dir: tempfile::TempDir,
+        hub: HubProcess,
+        parties: usize,
+        min_parties: u32,
+        clauses: &str,
+    ) -> Self {
         let hub_key = {
             let began = Instant::now();
             loop {
@@ -201,7 +212,7 @@ impl World {
             min_parties,
             coordinator: None,
         });
-        let terms = Terms::from_toml(&draft).unwrap();
+        let terms = Terms::from_toml(&(draft + clauses)).unwrap();
         let agreement = terms.digest();
         members[0].say(AgreementProposed { terms }, None).await;
         for member in &members {

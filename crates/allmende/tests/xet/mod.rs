@@ -86,7 +86,7 @@ impl World {
     }
 
     pub fn session(&self, person: &Person, repo: &Repo) -> Session {
-        let seen = Seen { repo: repo.clone(), right: Right::Admin };
+        let seen = Seen { repo: repo.clone(), right: Right::Admin, denied: None };
         Session { seen, principal: Some(person.principal.clone()) }
     }
 

@@ -151,8 +151,11 @@ impl State {
             }
         }
         self.require(&self.model_request(run, context.party(), Action::Release, context.at))?;
+        let asset = self.model_asset(run);
         let (by, at) = (context.party().clone(), context.at);
         let released = Released { by, at, manifest: body.manifest, licence: body.licence.clone() };
+        // From now on it is a repository like others: the hub writes it under the collaboration's name.
+        self.place(asset, DataClass::Model, at)?;
         self.run_mut(&body.run)?.released = Some(released);
         Ok(())
     }

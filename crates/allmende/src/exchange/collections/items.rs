@@ -1,13 +1,13 @@
 //! What stands in a collection. Of what somebody may not see they learn nothing here either.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::Row as _;
 
 use super::super::{ExchangeError, prose};
 use super::{Collection, store, visible};
 use crate::account::{Principal, new_id};
 use crate::app::App;
 use crate::db::{DbError, Tx};
-use crate::repo::{Kind, Repo, ops, right};
+use crate::repo::{Kind, Repo, ops};
 use crate::transaction;
 
 /// Longest note, in characters.
@@ -71,25 +71,26 @@ pub async fn find(app: &App, principal: Option<&Principal>, kind: &str, id: &str
 /// The items that `principal` may see, at most `limit` of them.
 ///
 /// # Errors
-/// [`DbError`].
+/// [`ExchangeError`] of the database or a log.
 pub async fn list(
-    connection: &mut AnyConnection,
+    app: &App,
     principal: Option<&Principal>,
     collection: &Collection,
     limit: usize,
-) -> Result<Vec<Item>, DbError> {
+) -> Result<Vec<Item>, ExchangeError> {
     let sql = "SELECT id, kind, target, place, note FROM collection_items WHERE collection = $1 ORDER BY place, id";
-    let rows = sqlx::query(sql).bind(&collection.id).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query(sql).bind(&collection.id).fetch_all(&mut *app.db.read().await?).await?;
     let mut found = Vec::new();
     for row in &rows {
         let (kind, target): (String, String) = (row.try_get(1)?, row.try_get(2)?);
         let target = if kind == "collection" {
-            let other = store::by_id(connection, &target).await?;
+            let other = store::by_id(&mut *app.db.read().await?, &target).await?;
             other.filter(|other| visible(principal, other)).map(|other| Target::Collection(Box::new(other)))
         } else {
-            match crate::repo::store::by_id(connection, &target).await? {
-                Some(repo) if right(principal, &repo).is_some() => {
-                    let head = crate::repo::store::head(connection, &repo.id).await?;
+            let repo = crate::repo::store::by_id(&mut *app.db.read().await?, &target).await?;
+            match repo {
+                Some(repo) if ops::is_visible(app, principal, &repo).await? => {
+                    let head = crate::repo::store::head(&mut *app.db.read().await?, &repo.id).await?;
                     Some(Target::Repo(Box::new(repo), head))
                 }
                 _ => None,

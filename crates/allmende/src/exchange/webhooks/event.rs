@@ -11,7 +11,8 @@ use crate::db::DbError;
 use crate::exchange::ExchangeError;
 use crate::repo::card::Head;
 use crate::repo::event::{Action, Event, RefUpdate};
-use crate::repo::{Kind, Repo, right};
+use crate::repo::ops::is_visible;
+use crate::repo::{Kind, Repo};
 use crate::transaction;
 
 /// Most webhooks that one event reaches.
@@ -56,7 +57,10 @@ async fn queue(app: &App, repo: &Repo, event: &Event) -> Result<(), ExchangeErro
         let may = match known {
             Some(may) => may,
             None => {
-                let may = owner(app, &account).await?.is_some_and(|principal| right(Some(&principal), repo).is_some());
+                let may = match owner(app, &account).await? {
+                    Some(principal) => is_visible(app, Some(&principal), repo).await?,
+                    None => false,
+                };
                 judged.push((account, may));
                 may
             }

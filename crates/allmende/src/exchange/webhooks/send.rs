@@ -10,8 +10,9 @@ use super::store::{self, Delivery, State};
 use super::{Target, Webhook};
 use crate::app::App;
 use crate::db::DbError;
+use crate::exchange::ExchangeError;
 use crate::outbound;
-use crate::repo::right;
+use crate::repo::ops::is_visible;
 use crate::transaction;
 
 /// How often the queue is looked at.
@@ -61,8 +62,8 @@ pub async fn keep(app: App) {
 /// Tries what is due, one of each webhook; gives how many were tried.
 ///
 /// # Errors
-/// [`DbError`].
-pub async fn round(app: &App) -> Result<usize, DbError> {
+/// [`ExchangeError`] of the database or a log.
+pub async fn round(app: &App) -> Result<usize, ExchangeError> {
     let now = app.clock.now();
     let due = store::due(&mut *app.db.read().await?, now, AT_ONCE).await?;
     let mut taken = Vec::with_capacity(due.len());
@@ -83,7 +84,7 @@ pub async fn round(app: &App) -> Result<usize, DbError> {
     Ok(count)
 }
 
-async fn attempt(app: &App, mut delivery: Delivery) -> Result<(), DbError> {
+async fn attempt(app: &App, mut delivery: Delivery) -> Result<(), ExchangeError> {
     let outcome = tokio::select! {
         outcome = deliver(app, &delivery) => outcome?,
         () = app.closing.cancelled() => Outcome::Interrupted,
@@ -108,10 +109,10 @@ async fn attempt(app: &App, mut delivery: Delivery) -> Result<(), DbError> {
         (_, None) => (State::Failed, now),
     };
     tracing::debug!(delivery = delivery.id, state = delivery.state.as_str(), tries, "a webhook's delivery was tried");
-    transaction!(app.db, tx => { store::note(tx, &delivery, now).await })
+    Ok(transaction!(app.db, tx => { store::note(tx, &delivery, now).await })?)
 }
 
-async fn deliver(app: &App, delivery: &Delivery) -> Result<Outcome, DbError> {
+async fn deliver(app: &App, delivery: &Delivery) -> Result<Outcome, ExchangeError> {
     let refused = |why: &str| Ok(Outcome::Refused(why.to_owned()));
     let webhook = store::by_id(&mut *app.db.read().await?, &app.hub_key, &delivery.webhook).await?;
     let Some(webhook) = webhook.filter(|webhook| !webhook.disabled) else {
@@ -121,7 +122,11 @@ async fn deliver(app: &App, delivery: &Delivery) -> Result<Outcome, DbError> {
     let repo = crate::repo::store::by_id(&mut *app.db.read().await?, &delivery.repo).await?;
     if let Some(repo) = repo {
         let owner = super::event::owner(app, &webhook.owner).await?;
-        if owner.is_none_or(|owner| right(Some(&owner), &repo).is_none()) {
+        let may = match &owner {
+            Some(owner) => is_visible(app, Some(owner), &repo).await?,
+            None => false,
+        };
+        if !may {
             return refused("its owner may not see the repository any more");
         }
     }

@@ -26,7 +26,7 @@ use crate::exchange::access;
 use crate::extract::{Path, Query};
 use crate::git::GitError;
 use crate::repo::ops::{Seen, see};
-use crate::repo::{Kind, RepoError, Right};
+use crate::repo::{Kind, RepoError, Right, reads};
 
 /// Longest wait for others' fetches and pushes to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -178,6 +178,8 @@ async fn upload_pack(
     door.may_read_files(&app).await?;
     require_type(request.headers(), "application/x-git-upload-pack-request")?;
     let slot = slot(&app).await?;
+    // How much git packs is not known before.
+    reads::note(&app, door.principal.as_ref(), &door.seen.repo, 0);
     Ok(fetch::serve(&app, &door.seen.git(&app), request, slot)?)
 }
 

@@ -83,7 +83,7 @@ fn shown(collection: &Collection, held: &[Item], alone: bool) -> Value {
 }
 
 async fn whole(app: &App, principal: Option<&Principal>, collection: &Collection) -> Result<Value, HubError> {
-    let held = items::list(&mut *app.db.read().await?, principal, collection, usize::MAX).await?;
+    let held = items::list(app, principal, collection, usize::MAX).await?;
     Ok(shown(collection, &held, true))
 }
 
@@ -141,7 +141,7 @@ pub async fn list(
     let (found, next) = collections::list(&app, principal, &filter, page.before.as_ref(), page.limit).await?;
     let mut all = Vec::with_capacity(found.len());
     for collection in &found {
-        let few = items::list(&mut *app.db.read().await?, principal, collection, FEW_ITEMS).await?;
+        let few = items::list(&app, principal, collection, FEW_ITEMS).await?;
         all.push(shown(collection, &few, false));
     }
     Ok((page.headers(&base, "/api/collections", next.as_ref()), Json(all.into())))

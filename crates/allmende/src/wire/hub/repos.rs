@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::error::Code;
 use crate::extract::{self, Path};
 use crate::repo::ops::{self, Wanted};
-use crate::repo::{Gate, Kind, Repo, RepoError, Right, Settings, card, right, store};
+use crate::repo::{Gate, Kind, Repo, RepoError, Right, Settings, card, store};
 
 /// Most repositories in one answer of a list.
 const MAX_PAGE: usize = 100;
@@ -257,7 +257,7 @@ pub async fn list(
         for (repo, head) in page {
             before = Some((repo.modified_at, repo.id.clone()));
             let head: card::Head = serde_json::from_str(&head).unwrap_or_default();
-            if right(principal.as_ref(), &repo).is_some() && filter.admits(&repo, &head) {
+            if filter.admits(&repo, &head) && ops::is_visible(&app, principal.as_ref(), &repo).await? {
                 shown.push(info::summary(&repo, &head, filter.full, &filter.expand));
                 if shown.len() == filter.limit {
                     more = true;

@@ -12,7 +12,7 @@ use crate::error::Code;
 use crate::extract::Path;
 use crate::git::tree::EntryKind;
 use crate::git::{Oid, RepoPath};
-use crate::repo::Kind;
+use crate::repo::{Kind, reads};
 
 /// `/{space}/{name}/resolve/{revision}/{path}`.
 pub async fn model(
@@ -133,7 +133,8 @@ async fn at(
                 .unwrap_or(HeaderValue::from_static("bytes */*")),
         );
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    let length = range.end - range.start;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if method == Method::HEAD {
         return Ok((status, headers, Body::empty()).into_response());
     }
@@ -156,5 +157,6 @@ async fn at(
             Body::from_stream(reader.map_err(crate::error::ApiError::from)?.stream)
         }
     };
+    reads::note(app, there.principal.as_ref(), &there.seen.repo, length);
     Ok((status, headers, body).into_response())
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::Code;
 use crate::extract::Path;
 use crate::repo::card::Head;
-use crate::repo::{Kind, owned, right, store};
+use crate::repo::{Kind, ops, owned, store};
 
 /// Repositories in one page.
 const PAGE: usize = 100;
@@ -37,7 +37,12 @@ async fn page(
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|repo| (repo.created_at, repo.id.clone()));
     let mut shown = Vec::with_capacity(found.len());
-    for repo in found.iter().filter(|repo| right(Some(principal), repo).is_some()) {
+    drop(connection);
+    for repo in &found {
+        if !ops::is_visible(app, Some(principal), repo).await? {
+            continue;
+        }
+        let mut connection = app.db.read().await?;
         let head: Head = serde_json::from_str(&store::head(&mut connection, &repo.id).await?).unwrap_or_default();
         shown.push(json!({
             "id": repo.full_name(), "type": repo.kind.as_str(), "updatedAt": iso(repo.modified_at),
@@ -107,7 +112,7 @@ async fn tags(app: &App, kind: Kind) -> Result<Json<Value>, HubError> {
         let Some((last, _)) = page.last() else { break };
         before = Some((last.modified_at, last.id.clone()));
         looked_at += page.len();
-        for (_, head) in page.iter().filter(|(repo, _)| right(None, repo).is_some()) {
+        for (_, head) in page.iter().filter(|(repo, _)| repo.is_public()) {
             let head: Head = serde_json::from_str(head).unwrap_or_default();
             for tag in &head.tags {
                 let (kind, label) = type_of(tag, &head);

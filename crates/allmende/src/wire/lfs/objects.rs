@@ -15,8 +15,8 @@ use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
 use crate::exchange::access;
 use crate::extract::{Path, Query};
-use crate::repo::ops::Seen;
-use crate::repo::{RepoError, Right, right, store};
+use crate::repo::ops::{Seen, look};
+use crate::repo::{RepoError, Right, reads, store};
 
 #[derive(Debug, Deserialize)]
 pub struct Signed {
@@ -30,8 +30,14 @@ pub struct Signed {
 
 type Address = (Path<(String, String)>, Query<Signed>);
 
+/// The repository that an address opens, and for whom.
+struct Opened {
+    seen: Seen,
+    principal: Option<Principal>,
+}
+
 /// The address, if this hub made it, and the repository, if whoever it was made for may still do so.
-async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) -> Result<(Link, Seen), ApiError> {
+async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) -> Result<(Link, Opened), ApiError> {
     let Signed { size, part, upload, token, until, mac } = signed;
     let link = Link { act, repo, oid, size, part, upload, token, until };
     link.check(&mac, &LinkKey::of(&app.hub_key), app.clock.now())?;
@@ -40,13 +46,12 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
         id => Some(Principal::of_token_id(app, id).await?.ok_or(RepoError::NotFound)?),
     };
     let repo = store::by_id(&mut *app.db.read().await?, &link.repo).await?.ok_or(RepoError::NotFound)?;
-    let right = right(principal.as_ref(), &repo).ok_or(RepoError::NotFound)?;
-    let seen = Seen { repo, right };
+    let seen = look(app, principal.as_ref(), repo).await?.ok_or(RepoError::NotFound)?;
     match act {
         Act::Get => access::may_read_files(app, principal.as_ref(), &seen.repo).await?,
         _ => seen.require(Right::Write)?,
     }
-    Ok((link, seen))
+    Ok((link, Opened { seen, principal }))
 }
 
 /// `bytes=from-to` of `size`; none for all, as for what is not understood.
@@ -72,7 +77,7 @@ pub async fn get(
     query: Query<Signed>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (link, seen) = open(&app, Act::Get, (path, query)).await?;
+    let (link, Opened { seen, principal }) = open(&app, Act::Get, (path, query)).await?;
     let (sha256, size) = (link.sha256()?, link.size);
     if bytes::held(&app, &seen.repo, &sha256).await? != Some(size) {
         return Err(ApiError::not_found("this object in this repository").into());
@@ -98,6 +103,7 @@ pub async fn get(
     if status == StatusCode::PARTIAL_CONTENT {
         put(header::CONTENT_RANGE, format!("bytes {}-{}/{size}", part.start, part.end - 1));
     }
+    reads::note(&app, principal.as_ref(), &seen.repo, part.end - part.start);
     let stream = bytes::read(&app, &seen.repo, &sha256, part).await?;
     Ok((status, headers, Body::from_stream(stream)).into_response())
 }
@@ -116,7 +122,7 @@ pub async fn put(
     query: Query<Signed>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (link, seen) = open(&app, Act::Put, (path, query)).await?;
+    let (link, Opened { seen, .. }) = open(&app, Act::Put, (path, query)).await?;
     let _slot = slot(&app)?;
     let body = request.into_body().into_data_stream();
     bytes::put(&app, &seen.repo, body, link.sha256()?, link.size).await?;
@@ -158,7 +164,7 @@ pub async fn verify(
     query: Query<Signed>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (link, seen) = open(&app, Act::Verify, (path, query)).await?;
+    let (link, Opened { seen, .. }) = open(&app, Act::Verify, (path, query)).await?;
     let said: Said = read(&app, request).await?;
     if (&said.oid, said.size) != (&link.oid, link.size) {
         return Err(ApiError::new(Code::Unprocessable, "this address is for another object").into());
@@ -188,7 +194,7 @@ pub async fn join(
     query: Query<Signed>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (link, seen) = open(&app, Act::Join, (path, query)).await?;
+    let (link, Opened { seen, .. }) = open(&app, Act::Join, (path, query)).await?;
     let joined: Joined = read(&app, request).await?;
     let numbers = joined.parts.iter().map(|part| part.part_number);
     if joined.oid != link.oid || !numbers.eq(1..=link.part) {

@@ -16,6 +16,7 @@ use super::{Reader, address, hash};
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::extract::Path;
+use crate::repo::reads;
 use crate::wire::hub::Base;
 use crate::xet::pass::{self, Ticket};
 use crate::xet::{Session, XetError};
@@ -113,6 +114,7 @@ pub async fn fetch(
         return Err(ApiError::new(Code::Forbidden, "this address is good for another range"));
     }
     let bytes = session.fetch(&app, &ticket, first..last + 1).await?;
+    reads::note(&app, session.principal.as_ref(), &session.seen.repo, last - first + 1);
     let headers = [
         (header::CONTENT_RANGE, format!("bytes {first}-{last}/*")),
         (header::CONTENT_LENGTH, (last - first + 1).to_string()),

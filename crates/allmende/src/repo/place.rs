@@ -1,0 +1,93 @@
+//! Putting a repository under the terms of a collaboration, and taking it back. The log is the commit point: a crash after
+//! the statement leaves a row to set, and doing it again sets it.
+
+use std::sync::Arc;
+
+use allmende_core::agreement::vocabulary::DataClass;
+use allmende_core::id::CollaborationId;
+use allmende_core::state::Refusal;
+use allmende_core::statement::{Body, RepositoryPlaced, RepositoryWithdrawn};
+
+use super::event::{Event, tell};
+use super::{Kind, Repo, RepoError, Right, ops::Seen, store, terms};
+use crate::app::App;
+use crate::ledger::{AppendError, Item, Log};
+use crate::transaction;
+
+/// What the terms call the content of a repository.
+///
+/// # Errors
+/// [`RepoError::Invalid`] for kinds that the vocabulary has no word for.
+pub const fn class(kind: Kind) -> Result<DataClass, RepoError> {
+    match kind {
+        Kind::Model => Ok(DataClass::Model),
+        Kind::Dataset => Ok(DataClass::Reference),
+        Kind::Space | Kind::Code => {
+            Err(RepoError::Invalid("the terms speak of models and data: other repositories stand under no terms"))
+        }
+    }
+}
+
+async fn attest(log: &Arc<Log>, body: Body) -> Result<(), AppendError> {
+    log.append(vec![Item::Attest(Box::new(body), None)]).await.map(|_| ())
+}
+
+/// Puts a repository of a member under the terms. It is no longer public then: what the terms permit is all that others
+/// may. Doing it twice changes nothing.
+///
+/// # Errors
+/// [`RepoError::Forbidden`] unless the caller administrates it, or its owner is no party; [`RepoError::Log`] unless the
+/// owner is a member.
+pub async fn place(app: &App, seen: &Seen, log: &Arc<Log>, collaboration: &CollaborationId) -> Result<Repo, RepoError> {
+    seen.require(Right::Admin)?;
+    let mut repo = seen.repo.clone();
+    if repo.owner.party.is_none() {
+        return Err(RepoError::Forbidden("only a party's own repositories can stand under the terms that it signed"));
+    }
+    if repo.collaboration.as_ref().is_some_and(|standing| standing != collaboration) {
+        return Err(RepoError::Forbidden("it stands under the terms of another collaboration: take it back first"));
+    }
+    let (asset, class) = (terms::asset(&repo)?, class(repo.kind)?);
+    let standing = log.state().await?.repository(&asset).map(|placed| placed.class);
+    match standing {
+        Some(placed) if placed == class => {}
+        // A model and a dataset of one name are two repositories and one asset.
+        Some(_) => return Err(AppendError::Refused(Refusal::AssetExists { asset }).into()),
+        None => attest(log, RepositoryPlaced { repository: asset, class }.into()).await?,
+    }
+    repo.private = true;
+    repo.collaboration = Some(collaboration.clone());
+    transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;
+    tell(app, &repo, Event::Configured).await;
+    Ok(repo)
+}
+
+/// Takes a repository back, at once and without a vote. It stays private until its owner says otherwise.
+///
+/// # Errors
+/// [`RepoError::Forbidden`] unless the caller administrates it; [`RepoError::Log`] when the log does not take it.
+pub async fn withdraw(app: &App, seen: &Seen, log: &Arc<Log>) -> Result<Repo, RepoError> {
+    seen.require(Right::Admin)?;
+    let mut repo = seen.repo.clone();
+    let asset = terms::asset(&repo)?;
+    if log.state().await?.repository(&asset).is_some() {
+        attest(log, RepositoryWithdrawn { repository: asset }.into()).await?;
+    }
+    repo.collaboration = None;
+    transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;
+    tell(app, &repo, Event::Configured).await;
+    Ok(repo)
+}
+
+/// Refuses what would take a repository out of its terms, or call it otherwise than they do.
+///
+/// # Errors
+/// [`RepoError::Forbidden`] while it stands under terms.
+pub const fn require_free(repo: &Repo) -> Result<(), RepoError> {
+    if repo.collaboration.is_none() {
+        return Ok(());
+    }
+    Err(RepoError::Forbidden(
+        "this repository stands under the terms of a collaboration: take it back first ('allmende repository withdraw')",
+    ))
+}
