@@ -16,6 +16,7 @@ use allmende_core::ledger::merkle::{leaf_hash, root_of};
 use allmende_core::run::engine::{self, Step, Task};
 use allmende_core::run::plan::{Coalition, ModelSpec, Normalization, Optimizer, Outer, Plan, Seed, Slot, Training};
 use allmende_core::signature::SecretKey;
+use allmende_core::state::runs::Status;
 use allmende_core::state::{Refusal, State};
 use allmende_core::statement::{
     AgreementProposed, AgreementSigned, AssetRegistered, Body, CollaborationJoined, CollaborationProposed, Counted,
@@ -254,11 +255,8 @@ impl World {
     pub fn take(&mut self, record: Record) -> Result<Opened, Refusal> {
         let before = self.state.clone();
         let result = self.state.apply(&record);
-        match &result {
-            Ok(_) => self.log.push(record),
-            Err(refusal) => assert_eq!(self.state, before, "{refusal} left a trace"),
-        }
-        result
+        let refused = |refusal: &Refusal| assert_eq!(self.state, before, "{refusal} left a trace");
+        result.inspect_err(refused).inspect(|_| self.log.push(record))
     }
 
     /// Says something that must be taken.
@@ -480,9 +478,8 @@ pub fn fake_model(base: &Digest, counted: &[Counted]) -> Digest {
 pub fn step_body(state: &State, step: &Step) -> Body {
     match step.clone() {
         Step::Check { run } => {
-            let clauses = state.runs()[&run].clauses.clone();
-            let allowed = state.runs()[&run].status != allmende_core::state::runs::Status::Forbidden;
-            RunChecked { run, allowed, clauses }.into()
+            let found = &state.runs()[&run];
+            RunChecked { allowed: found.status != Status::Forbidden, clauses: found.clauses.clone(), run }.into()
         }
         Step::CloseDecision { decision, outcome } => DecisionClosed { decision, outcome }.into(),
         Step::Start { run } => RunStarted { run }.into(),
