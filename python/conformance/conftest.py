@@ -123,6 +123,14 @@ def repo_factory() -> Iterator[RepoFactory]:
     factory.close()
 
 
+@pytest.fixture
+def new_repo_id(api: HfApi) -> Iterator[str]:
+    """A name that is free; whatever is made under it is removed."""
+    repo_id = f"{api.whoami()['name']}/{repo_name()}"
+    yield repo_id
+    api.delete_repo(repo_id, missing_ok=True)
+
+
 @pytest.fixture(scope="session")
 def fixtures_dir() -> Path:
     return Path(__file__).parent / "fixtures"

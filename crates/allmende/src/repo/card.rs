@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Kind;
+use super::{Kind, RepoName};
 use crate::git::{GitError, GitRepo, Oid};
 
 /// Where it stands.
@@ -107,6 +107,14 @@ pub struct Findings {
     pub errors: Vec<String>,
     /// It should be better.
     pub warnings: Vec<String>,
+}
+
+/// The card that a space begins with. Names and kits are quoted: YAML reads JSON's texts as they are.
+#[must_use]
+pub fn of_space(name: &RepoName, sdk: Option<&str>) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let sdk = sdk.map_or(String::new(), |sdk| format!("sdk: {}\n", quoted(sdk)));
+    format!("---\ntitle: {}\n{sdk}---\n", quoted(name.as_str()))
 }
 
 /// Looks through a card before it is committed.

@@ -159,6 +159,12 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     if let Ok(path) = super::attributes::PATH.parse() {
         builder.put(&path, super::attributes::initial(new.kind).as_bytes()).await?;
     }
+    // A space says in its card what it is made with: clients look for it there and make none themselves.
+    if new.kind == Kind::Space
+        && let Ok(path) = super::card::PATH.parse()
+    {
+        builder.put(&path, super::card::of_space(&new.name, new.settings.sdk.as_deref()).as_bytes()).await?;
+    }
     let first = builder.finish().await?;
     git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
     let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
