@@ -74,6 +74,11 @@ class Server:
                 return int(line.split()[1]) * 1024
         raise Failed(f"the server is gone:\n{self.log.read_text()[-2000:]}")
 
+    def cpu_seconds(self) -> float:
+        """What it computed so far, with the processes that worked for it and ended."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()

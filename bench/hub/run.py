@@ -11,6 +11,7 @@ import filecmp
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ PLACE = HERE.parent.parent / "target" / "bench-hub"
 REFERENCE = "1.8.0"
 CLIENTS = 8
 INSERTED_BYTES = 1_000
+MEASURED = ("bytes", "seconds", "cpu_seconds", "stored_bytes")
 FULL = {"random": 268_435_456, "structured": 1_000_000_000, "small": 10_000, "each": 33_554_432}
 QUICK = {"random": 33_554_432, "structured": 67_108_864, "small": 500, "each": 4_194_304}
 
@@ -67,6 +69,13 @@ def bytes_of(source: Path) -> int:
     return sum(path.stat().st_size for path in source.rglob("*")) if source.is_dir() else source.stat().st_size
 
 
+def cpu_seconds(contender) -> float:
+    """What the contender's clients and its server computed so far."""
+    clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+    server = contender.server.cpu_seconds() if contender.server is not None else 0
+    return clients.ru_utime + clients.ru_stime + server
+
+
 class Run:
     """One pass over all lines: `found[line][contender]` is what was measured."""
 
@@ -80,9 +89,10 @@ class Run:
         before = contender.stored()
         if contender.server is not None:
             contender.server.forget()
-        began = time.monotonic()
+        computed, began = cpu_seconds(contender), time.monotonic()
         act()
         cell["seconds"] = time.monotonic() - began
+        cell["cpu_seconds"] = cpu_seconds(contender) - computed
         if contender.server is not None:
             cell["server_peak_bytes"] = contender.server.peak_bytes()
         cell["stored_bytes"] = contender.stored() - before
@@ -198,7 +208,7 @@ def middle(cells: list[dict]) -> dict:
     failed = [cell for cell in cells if "failed" in cell]
     if failed:
         return failed[0]
-    numbers = {key: statistics.median(cell[key] for cell in cells) for key in ("bytes", "seconds", "stored_bytes")}
+    numbers = {key: statistics.median(cell[key] for cell in cells) for key in MEASURED}
     if "server_peak_bytes" in cells[0]:
         numbers["server_peak_bytes"] = max(cell["server_peak_bytes"] for cell in cells)
     return numbers
@@ -229,7 +239,11 @@ def report(lines: dict[str, dict[str, dict]], contenders: list) -> str:
     def memory(_line: str, cell: dict) -> str:
         return f"{cell['server_peak_bytes'] / 1e6:.0f} MB" if "server_peak_bytes" in cell else "no server"
 
-    parts = [table("time", lines, names, speed), table("new bytes stored", lines, names, stored)]
+    def computed(_line: str, cell: dict) -> str:
+        return f"{cell['cpu_seconds']:.2f} s"
+
+    parts = [table("time", lines, names, speed), table("CPU, client and server", lines, names, computed)]
+    parts.append(table("new bytes stored", lines, names, stored))
     parts.append(table("server's peak memory", lines, names, memory))
     return "\n\n".join(parts)
 
