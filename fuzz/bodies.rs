@@ -3,6 +3,8 @@
 //! Each returns whether it accepted the input. `fuzz/targets/` runs them under libFuzzer; `crates/allmende/tests/fuzz.rs`
 //! runs them as ordinary tests over the seeds, their mutations and arbitrary bytes.
 
+use allmende::repo::changes::Change;
+use allmende::wire::read;
 use allmende_core::agreement::lint::lint;
 use allmende_core::agreement::prose::render;
 use allmende_core::agreement::terms::Terms;
@@ -30,6 +32,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("bundle", bundle),
     ("canonical", canonical_json),
     ("checkpoint", checkpoint),
+    ("hub_commit", hub_commit),
+    ("lfs_batch", lfs_batch),
+    ("git_push", git_push),
     ("record", record),
     ("receipt", receipt),
     ("safetensors", safetensors),
@@ -247,5 +252,47 @@ fn xet_shard(data: &[u8]) -> bool {
     let written = write_shard(&files, &xorbs, &Ending::Sections).expect("was read");
     let (again, same) = read(&written, written.len()).expect("was written");
     assert_eq!((again.section_bytes, same), (shard.section_bytes, entries));
+    true
+}
+
+/// However the bytes of a commit are cut on their way, it says the same, and no path in it leads out of the repository.
+fn hub_commit(data: &[u8]) -> bool {
+    let whole = read::commit(data, data.len());
+    let pieces = read::commit(data, 7);
+    assert_eq!(format!("{:?}", whole.as_ref().ok()), format!("{:?}", pieces.ok()), "the pieces do not matter");
+    let Ok((message, changes)) = whole else { return false };
+    assert!(!message.trim().is_empty());
+    for change in &changes {
+        let (Change::Put { path, .. } | Change::PutLarge { path, .. } | Change::Delete { path, .. }) = change;
+        assert!(path.as_str().split('/').all(|part| !matches!(part, "" | "." | "..")), "{path}");
+        assert!(!path.as_str().to_lowercase().split('/').any(|part| part == ".git"), "{path}");
+    }
+    true
+}
+
+/// A question for large files names digests or nothing, and not more than a hub answers.
+fn lfs_batch(data: &[u8]) -> bool {
+    let Ok(objects) = read::large_files(data) else { return false };
+    assert!(objects.len() <= 1_000 && objects.len() <= data.len());
+    true
+}
+
+/// A list of refs ends before the pack, has few of them, and is the same when it is written again.
+fn git_push(data: &[u8]) -> bool {
+    let Ok((changes, pack)) = read::push(data) else { return false };
+    assert!(data.ends_with(pack) && changes.len() <= 1_000);
+    let mut again = Vec::new();
+    for (i, change) in changes.iter().enumerate() {
+        let capabilities = if i == 0 { "\0report-status" } else { "" };
+        let line = format!("{} {} {}{capabilities}\n", change.old, change.new, change.name);
+        // Longer than a line may be with the capabilities of ours.
+        if line.len() > 65_516 {
+            return true;
+        }
+        again.extend_from_slice(format!("{:04x}{line}", line.len() + 4).as_bytes());
+    }
+    again.extend_from_slice(b"0000rest");
+    let (same, rest) = read::push(&again).expect("was read");
+    assert_eq!((same, rest), (changes, &b"rest"[..]));
     true
 }

@@ -105,6 +105,29 @@ fn good(name: &str) -> Vec<u8> {
         "bundle" => two(encode_bundle(&leaves).unwrap()),
         "canonical" => canonical::to_bytes(&serde_json::json!({ "a": [1, true, null], "ä": "x\n", "b": {} })).unwrap(),
         "checkpoint" => note(&leaves).to_string().into_bytes(),
+        "git_push" => {
+            let (zero, one) = ("0".repeat(40), "1".repeat(40));
+            let first = format!("{zero} {one} refs/heads/main\0 report-status side-band-64k agent=git/2.47");
+            let lines = [first, format!("{one} {zero} refs/tags/v1\n")];
+            let lines: String = lines.iter().map(|line| format!("{:04x}{line}", line.len() + 4)).collect();
+            format!("{lines}0000PACK").into_bytes()
+        }
+        "hub_commit" => [
+            serde_json::json!({ "key": "header", "value": { "summary": "words", "description": "more" } }),
+            serde_json::json!({ "key": "file", "value": { "path": "a/b.txt", "content": "eA==", "encoding": "base64" } }),
+            serde_json::json!({ "key": "lfsFile", "value": { "path": "c.bin", "algo": "sha256", "oid": "ab".repeat(32) } }),
+            serde_json::json!({ "key": "deletedFile", "value": { "path": "d" } }),
+            serde_json::json!({ "key": "deletedFolder", "value": { "path": "e/" } }),
+        ]
+        .map(|line| line.to_string())
+        .join("\n")
+        .into_bytes(),
+        "lfs_batch" => serde_json::json!({
+            "operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256",
+            "objects": [{ "oid": "ab".repeat(32), "size": 5 }, { "oid": "x", "size": 0 }],
+        })
+        .to_string()
+        .into_bytes(),
         "record" => leaves[0].clone(),
         "receipt" => Receipt {
             entry: Some(b"{}".to_vec()),

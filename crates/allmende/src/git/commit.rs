@@ -157,7 +157,7 @@ impl Builder {
             return Err(failed("fast-import".to_owned(), &said));
         };
         // The stream has to name a ref; the commit is held by the caller from here.
-        self.repo.run(["update-ref", "-d", &self.incoming], &[]).await?;
+        self.repo.delete_ref(&self.incoming).await?;
         Ok(oid)
     }
 }

@@ -9,6 +9,7 @@ pub mod incoming;
 pub mod merge;
 pub mod objects;
 mod path;
+pub mod reader;
 pub mod refs;
 pub mod tree;
 
@@ -150,6 +151,7 @@ impl fmt::Debug for Oid {
 #[derive(Debug, Clone)]
 pub struct Git {
     root: Arc<PathBuf>,
+    readers: Arc<reader::Readers>,
 }
 
 impl Git {
@@ -169,14 +171,15 @@ impl Git {
             return Err(GitError::Missing(text));
         }
         tokio::fs::create_dir_all(root).await?;
-        Ok(Self { root: Arc::new(root.to_owned()) })
+        Ok(Self { root: Arc::new(root.to_owned()), readers: Arc::default() })
     }
 
     /// The repository in the folder of this id, which is the id of a repository in the database.
     #[must_use]
     pub fn repo(&self, id: &str) -> GitRepo {
         let dir = self.root.join(&id[..id.len().min(2)]).join(format!("{id}.git"));
-        GitRepo { dir, incoming: None, waiting: Arc::new(self.root.join(incoming::FOLDER)) }
+        let waiting = Arc::new(self.root.join(incoming::FOLDER));
+        GitRepo { dir, incoming: None, waiting, readers: Arc::clone(&self.readers) }
     }
 }
 
@@ -188,6 +191,8 @@ pub struct GitRepo {
     incoming: Option<Arc<PathBuf>>,
     /// The folder of such folders.
     waiting: Arc<PathBuf>,
+    /// The processes that stay, of all repositories.
+    readers: Arc<reader::Readers>,
 }
 
 /// Settings that hold for every call, whatever stands in a repository's own file.

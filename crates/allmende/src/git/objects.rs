@@ -1,5 +1,6 @@
 //! Reading blobs, and the pointers that stand for large files.
 
+use super::reader::{Ask, Object};
 use super::{GitError, GitRepo, Oid};
 
 /// Largest blob that is read as a whole: larger files are no blobs.
@@ -58,28 +59,10 @@ impl GitRepo {
     /// # Errors
     /// [`GitError`].
     pub async fn blobs(&self, oids: &[Oid]) -> Result<Vec<Option<Vec<u8>>>, GitError> {
-        if oids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked: String = oids.iter().map(|oid| format!("{oid}\n")).collect();
-        let answer =
-            self.run(["cat-file", "--batch=%(objecttype) %(objectsize)", "--buffer"], asked.as_bytes()).await?;
-        let mut rest = answer.as_slice();
-        let mut blobs = Vec::with_capacity(oids.len());
-        for _ in oids {
-            let end = rest.iter().position(|&c| c == b'\n').ok_or(GitError::Answer("an object's line is cut off"))?;
-            let line =
-                std::str::from_utf8(&rest[..end]).map_err(|_| GitError::Answer("an object's line is no text"))?;
-            rest = &rest[end + 1..];
-            let Some((kind, size)) = line.split_once(' ').and_then(|(k, s)| Some((k, s.parse::<usize>().ok()?))) else {
-                blobs.push(None);
-                continue;
-            };
-            let bytes = rest.get(..size).ok_or(GitError::Answer("an object is cut off"))?;
-            blobs.push((kind == "blob" && size as u64 <= MAX_BLOB_BYTES).then(|| bytes.to_vec()));
-            rest = rest.get(size + 1..).ok_or(GitError::Answer("an object is cut off"))?;
-        }
-        Ok(blobs)
+        let names: Vec<String> = oids.iter().map(Oid::to_string).collect();
+        let found = self.objects(Ask::Content, &names).await?;
+        let blob = |object: Object| object.content.filter(|_| object.kind == "blob");
+        Ok(found.into_iter().map(|object| object.and_then(blob)).collect())
     }
 
     /// The types and sizes of objects, in their order; none for what is not there. A name may be any that git knows.
@@ -87,14 +70,9 @@ impl GitRepo {
     /// # Errors
     /// [`GitError`].
     pub async fn kinds<S: std::fmt::Display>(&self, names: &[S]) -> Result<Vec<Option<(String, u64)>>, GitError> {
-        let asked: String = names.iter().map(|name| format!("{name}\n")).collect();
-        let format = "--batch-check=%(objecttype) %(objectsize)";
-        let answer = self.run(["cat-file", "--buffer", format], asked.as_bytes()).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        let kind =
-            |line: &str| line.split_once(' ').and_then(|(kind, size)| Some((kind.to_owned(), size.parse().ok()?)));
-        let kinds: Vec<_> = answer.lines().map(kind).collect();
-        if kinds.len() == names.len() { Ok(kinds) } else { Err(GitError::Answer("the types of objects")) }
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let found = self.objects(Ask::Info, &names).await?;
+        Ok(found.into_iter().map(|object| object.map(|object| (object.kind, object.size))).collect())
     }
 
     /// One blob.

@@ -1,9 +1,17 @@
 //! Branches, tags and the refs of pull requests.
 
+use std::time::Duration;
+
+use super::reader::Ask;
 use super::{GitError, GitRepo, Oid};
 
 /// Most refs of one repository that are listed.
 const MAX_REFS: usize = 100_000;
+
+/// Longest that refs may take to move.
+const REF_TIMEOUT: Duration = Duration::from_secs(20);
+/// A lock that is older belongs to nobody: every call was given up before.
+const LOCK_AGE: Duration = Duration::from_secs(25);
 
 /// A ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +48,11 @@ pub fn is_valid_name(name: &str) -> bool {
         && name.split('/').all(part)
 }
 
+/// The lock that kept git from its work, by its own words.
+fn lock_of(said: &str) -> Option<&str> {
+    said.split_once("Unable to create '")?.1.split_once("': File exists").map(|(path, _)| path)
+}
+
 impl GitRepo {
     /// The commit that a revision names: a branch, a tag, a ref in full, or a commit's id (whole, or its first seven or
     /// more digits).
@@ -63,11 +76,11 @@ impl GitRepo {
                 names.push(revision.to_owned());
             }
         }
-        let asked: String = names.iter().map(|name| format!("{name}^{{commit}}\n")).collect();
-        let answer = self.run(["cat-file", "--batch-check=%(objecttype) %(objectname)"], asked.as_bytes()).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        let found = answer.lines().find_map(|line| line.strip_prefix("commit "));
-        found.ok_or_else(unknown)?.parse()
+        for name in &mut names {
+            name.push_str("^{commit}");
+        }
+        let found = self.objects(Ask::Info, &names).await?.into_iter().flatten().find(|object| object.kind == "commit");
+        found.map(|object| object.oid).ok_or_else(unknown)
     }
 
     /// All refs that begin with `prefix`, by name.
@@ -108,15 +121,52 @@ impl GitRepo {
             }
         }
         input.push_str("prepare\0commit\0");
-        // In a task of its own: a call that is broken off would leave its locks.
-        let repo = self.clone();
-        let call = tokio::spawn(async move { repo.run(["update-ref", "--stdin", "-z"], input.as_bytes()).await });
-        match call.await.map_err(std::io::Error::other)? {
-            Ok(_) => Ok(()),
+        match self.update_ref(&["--stdin", "-z"], input).await {
             Err(GitError::Failed { said, .. }) if said.contains("but expected") || said.contains("cannot lock ref") => {
                 Err(GitError::Moved(changes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")))
             }
-            Err(error) => Err(error),
+            other => other,
+        }
+    }
+
+    /// Git's own call that moves refs. What it finds locked by a call that died it takes over.
+    async fn update_ref(&self, args: &[&str], input: String) -> Result<(), GitError> {
+        let args: Vec<String> = std::iter::once(&"update-ref").chain(args).map(ToString::to_string).collect();
+        let repo = self.clone();
+        // In a task of its own: a call that is broken off would leave its locks.
+        let call = tokio::spawn(async move {
+            let change = async || {
+                let call = tokio::time::timeout(REF_TIMEOUT, repo.run(&args, input.as_bytes())).await;
+                call.map_err(|_| GitError::Slow("update-ref".to_owned()))?
+            };
+            match change().await {
+                Err(GitError::Failed { call, said }) => match lock_of(&said) {
+                    Some(lock) if repo.unlock(lock).await? => change().await,
+                    _ => Err(GitError::Failed { call, said }),
+                },
+                other => other,
+            }
+        });
+        call.await.map_err(std::io::Error::other)?.map(|_| ())
+    }
+
+    /// Removes a lock of a call that died, as a machine that loses its power leaves it: none that lives is so old. Says
+    /// whether it is gone.
+    async fn unlock(&self, lock: &str) -> Result<bool, GitError> {
+        let path = std::path::Path::new(lock);
+        let own = path.starts_with(&self.dir) && path.extension().is_some_and(|extension| extension == "lock");
+        let found = match tokio::fs::metadata(path).await {
+            _ if !own => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            found => found?,
+        };
+        if !found.modified()?.elapsed().is_ok_and(|age| age > LOCK_AGE) {
+            return Ok(false);
+        }
+        tracing::warn!(lock, "a lock was left by a call that died, and is removed");
+        match tokio::fs::remove_file(path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(true),
         }
     }
 
@@ -138,7 +188,7 @@ impl GitRepo {
         if !name.starts_with("refs/") || !is_valid_name(name) {
             return Err(GitError::BadRef(name.to_owned()));
         }
-        self.run(["update-ref", "-d", name], &[]).await.map(|_| ())
+        self.update_ref(&["-d", name], String::new()).await
     }
 
     /// Creates a tag with a message, or without one a tag that is only a name.
@@ -167,7 +217,15 @@ impl GitRepo {
 
 #[cfg(test)]
 mod tests {
-    use super::is_valid_name;
+    use super::{is_valid_name, lock_of};
+
+    #[test]
+    fn what_git_says_of_a_lock() {
+        let said = "fatal: prepare: cannot lock ref 'refs/heads/main': Unable to create '/x/y.git/refs/heads/main.lock': \
+                    File exists.\n\nAnother git process seems to be running";
+        assert_eq!(lock_of(said), Some("/x/y.git/refs/heads/main.lock"));
+        assert_eq!(lock_of("cannot lock ref 'refs/heads/main': is at 1 but expected 2"), None);
+    }
 
     #[test]
     fn names_of_refs() {

@@ -1,6 +1,7 @@
 //! Files and folders of a revision.
 
 use super::objects::{MAX_POINTER_BYTES, Pointer};
+use super::reader::Ask;
 use super::{GitError, GitRepo, Oid, RepoPath};
 
 /// What an entry is.
@@ -112,6 +113,22 @@ impl GitRepo {
     pub async fn entry(&self, commit: Oid, path: &RepoPath) -> Result<Entry, GitError> {
         let found = self.entries(commit, std::slice::from_ref(path)).await?;
         found.into_iter().next().ok_or_else(|| GitError::NoEntry(path.to_string()))
+    }
+
+    /// The file at `path`, and what it stands for if it is a pointer. A symbolic link is a file of its target's text here.
+    ///
+    /// # Errors
+    /// [`GitError::NoEntry`], also for a folder.
+    pub async fn file(&self, commit: Oid, path: &RepoPath) -> Result<Entry, GitError> {
+        let found = self.objects(Ask::Info, &[format!("{commit}:{path}")]).await?.pop().flatten();
+        let Some(object) = found.filter(|object| object.kind == "blob") else {
+            return Err(GitError::NoEntry(path.to_string()));
+        };
+        let (kind, path) = (EntryKind::File, path.as_str().to_owned());
+        let mut entry = [Entry { kind, oid: object.oid, size: object.size, path, pointer: None }];
+        self.pointers(&mut entry).await?;
+        let [entry] = entry;
+        Ok(entry)
     }
 
     /// Looks which of the entries are pointers to large files.

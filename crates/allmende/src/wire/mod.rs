@@ -3,4 +3,5 @@
 pub mod git;
 pub mod hub;
 pub mod lfs;
+pub mod read;
 pub mod xet;

@@ -11,6 +11,7 @@ use allmende_formats::xet::tree::TreeHasher;
 use allmende_formats::xet::xorb::{Error, MAX_UNPACKED_BYTES, XorbWriter};
 use allmende_formats::xet::{XetHash, chunk_hash};
 use bytes::Bytes;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::store::{self, Held};
 use super::{XetError, xorb};
@@ -45,6 +46,8 @@ pub struct Ingest {
     gathered: Vec<u8>,
     cutter: Cutter,
     packer: Packer,
+    /// The last xorb, on its way to the disk.
+    keeping: Option<AbortOnDropHandle<Result<bool, XetError>>>,
     size: u64,
 }
 
@@ -171,9 +174,15 @@ impl Ingest {
     /// # Errors
     /// [`XetError::Db`].
     pub async fn begin(app: &App, repo: &Repo) -> Result<Self, XetError> {
-        let domain = transaction!(app.db, tx => { store::settle(tx, repo).await.map_err(XetError::from) })?;
+        // Read first: each write waits for the disk, and many files follow each other.
+        let settled = store::settled(&mut *app.db.read().await?, repo).await?;
+        let domain = match settled {
+            Some(domain) => domain,
+            None => transaction!(app.db, tx => { store::settle(tx, repo).await.map_err(XetError::from) })?,
+        };
         let (cutter, packer) = (Cutter::default(), Packer::default());
-        Ok(Self { app: app.clone(), repo: repo.clone(), domain, gathered: Vec::new(), cutter, packer, size: 0 })
+        let (app, repo, gathered) = (app.clone(), repo.clone(), Vec::new());
+        Ok(Self { app, repo, domain, gathered, cutter, packer, keeping: None, size: 0 })
     }
 
     /// Takes the next bytes.
@@ -249,8 +258,20 @@ impl Ingest {
         for at in (0..bytes.len()).step_by(BATCH_BYTES) {
             staged.write(bytes.slice(at..bytes.len().min(at + BATCH_BYTES))).await?;
         }
-        xorb::keep(&self.app, &self.repo, &xorb, staged).await?;
+        self.kept().await?;
         self.packer.close(xorb.hash);
+        // While the disk works, the next xorb is cut and packed. Of this one nothing is in memory any more.
+        let (app, repo) = (self.app.clone(), self.repo.clone());
+        let keeping = self.app.tasks.spawn(async move { xorb::keep(&app, &repo, &xorb, staged).await });
+        self.keeping = Some(AbortOnDropHandle::new(keeping));
+        Ok(())
+    }
+
+    /// Waits until the last xorb is durable.
+    async fn kept(&mut self) -> Result<(), XetError> {
+        if let Some(keeping) = self.keeping.take() {
+            keeping.await??;
+        }
         Ok(())
     }
 
@@ -274,6 +295,7 @@ impl Ingest {
             return Err(BlobError::DigestMismatch { expected: *expected, actual: sha256 }.into());
         }
         self.write().await?;
+        self.kept().await?;
         let segments = std::mem::take(&mut self.packer.segments);
         let file = Held { hash, sha256, size: self.size, segments };
         let (repo, now) = (&self.repo, self.app.clock.now());

@@ -27,7 +27,8 @@ const AHEAD: usize = 3;
 /// Lists of chunks that one reader keeps.
 const TABLES: usize = 4;
 
-/// The lists of chunks of the xorbs that a reader goes through.
+/// The lists of chunks of the xorbs that a reader goes through. Clones begin with those that are in memory.
+#[derive(Clone)]
 pub(super) struct Tables {
     db: Db,
     blobs: Blobs,

@@ -1,5 +1,7 @@
 //! Shards from clients: what files are made of, believed when it was computed again.
 
+use std::collections::HashSet;
+
 use allmende_core::digest::{Digest, Hasher};
 use allmende_formats::xet::XetHash;
 use allmende_formats::xet::hash::range_hash;
@@ -80,9 +82,11 @@ impl Session {
             self.check_xorb(app, &mut tables, xorb).await?;
             checked();
         }
+        // Many small files lie in one xorb: it is asked for once.
+        let mut citable = HashSet::new();
         let mut files = Vec::with_capacity(claims.files.len());
         for file in claims.files {
-            files.push(self.check_file(app, &mut tables, file).await?);
+            files.push(self.check_file(app, &mut tables, &mut citable, file).await?);
             checked();
         }
         let now = app.clock.now();
@@ -119,6 +123,7 @@ impl Session {
         &self,
         app: &App,
         tables: &mut Tables,
+        citable: &mut HashSet<XetHash>,
         claimed: FileInfo,
     ) -> Result<(Held, Option<XetHash>), XetError> {
         let FileInfo { hash, segments, sha256 } = claimed;
@@ -135,13 +140,17 @@ impl Session {
         if size > app.config.max_blob_bytes {
             return Err(BlobError::TooLarge { max_bytes: app.config.max_blob_bytes }.into());
         }
-        let (mut tree, mut first, mut cited) = (TreeHasher::new(), None, None);
+        let (mut tree, mut first) = (TreeHasher::new(), None);
         for segment in &segments {
-            // Neighbours are often of the same xorb.
-            if cited != Some(segment.xorb) && !self.may_cite(app, tables.domain(), &segment.xorb).await? {
-                return Err(no(format!("file {hash} cites xorb {}, which is not in this repository", segment.xorb)));
+            if !citable.contains(&segment.xorb) {
+                if !self.may_cite(app, tables.domain(), &segment.xorb).await? {
+                    return Err(no(format!(
+                        "file {hash} cites xorb {}, which is not in this repository",
+                        segment.xorb
+                    )));
+                }
+                citable.insert(segment.xorb);
             }
-            cited = Some(segment.xorb);
             let stored = tables.get(&segment.xorb).await?;
             let own = stored.chunks.get(segment.chunk_start as usize..segment.chunk_end as usize);
             let own =
@@ -162,23 +171,23 @@ impl Session {
         if found != hash {
             return Err(no(format!("the chunks of file {hash} make file {found}")));
         }
-        let digest = self.digest(app, &segments, size).await?;
+        let digest = digest(tables.clone(), &segments, size).await?;
         if sha256.is_some_and(|claimed| claimed != digest.0) {
             return Err(no(format!("file {hash} has the SHA-256 {}", digest.hex())));
         }
         Ok((Held { hash, sha256: digest, size, segments }, first))
     }
+}
 
-    /// Reads a file once: a commit knows it by this digest, and a false one would give it another's name.
-    async fn digest(&self, app: &App, segments: &[Segment], size: u64) -> Result<Digest, XetError> {
-        let all = bytes(Tables::of(&app.db, &app.blobs, self.repo()).await?, segments.to_vec(), 0..size);
-        let folded = all.try_fold(Hasher::default(), async |mut hasher, piece| {
-            Ok(tokio::task::spawn_blocking(move || {
-                hasher.update(&piece);
-                hasher
-            })
-            .await?)
-        });
-        Ok(folded.await?.finish())
-    }
+/// Reads a file once: a commit knows it by this digest, and a false one would give it another's name.
+async fn digest(tables: Tables, segments: &[Segment], size: u64) -> Result<Digest, XetError> {
+    let all = bytes(tables, segments.to_vec(), 0..size);
+    let folded = all.try_fold(Hasher::default(), async |mut hasher, piece| {
+        Ok(tokio::task::spawn_blocking(move || {
+            hasher.update(&piece);
+            hasher
+        })
+        .await?)
+    });
+    Ok(folded.await?.finish())
 }

@@ -33,8 +33,13 @@ fn corrupt(column: &'static str, message: impl std::fmt::Display) -> DbError {
 
 /// The domain that the repository's bytes lie in.
 pub(super) async fn domain(connection: &mut AnyConnection, repo: &Repo) -> Result<String, DbError> {
+    Ok(settled(connection, repo).await?.unwrap_or_else(|| repo.domain()))
+}
+
+/// The same once it stays so.
+pub(super) async fn settled(connection: &mut AnyConnection, repo: &Repo) -> Result<Option<String>, DbError> {
     let kept = sqlx::query_scalar("SELECT domain FROM repo_domains WHERE repo = $1");
-    Ok(kept.bind(&repo.id).fetch_optional(connection).await?.unwrap_or_else(|| repo.domain()))
+    Ok(kept.bind(&repo.id).fetch_optional(connection).await?)
 }
 
 /// The same, and it stays so.

@@ -6,15 +6,25 @@ use std::time::Duration;
 use super::process::HubProcess;
 use super::world::{World, keep_busy};
 
-fn number(variable: &str) -> Option<u64> {
+/// The number that the environment gives for this.
+pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
 /// xorshift64: good enough to pick instants.
-struct Chance(u64);
+pub struct Chance(u64);
+
+/// With the seed of the environment, or one that it says.
+pub fn chance() -> Chance {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).unwrap();
+    let seed = number("ALLMENDE_SEED").unwrap_or(u64::from_le_bytes(random) | 1);
+    eprintln!("ALLMENDE_SEED={seed}");
+    Chance(seed)
+}
 
 impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
+    pub fn below(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,11 +35,7 @@ impl Chance {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubs_and_nodes_that_are_killed_at_random_lose_nothing() {
     let kills = number("ALLMENDE_KILLS").unwrap_or(6);
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).unwrap();
-    let seed = number("ALLMENDE_SEED").unwrap_or(u64::from_le_bytes(random) | 1);
-    eprintln!("ALLMENDE_SEED={seed}");
-    let mut chance = Chance(seed);
+    let mut chance = chance();
     let dir = tempfile::tempdir().unwrap();
     let mut hub = HubProcess::new(dir.path());
     hub.start(None);

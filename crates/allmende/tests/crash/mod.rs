@@ -1,6 +1,7 @@
 //! Crashes of real processes: a hub and nodes that die at chosen and at random instants, disks that fill up.
 
 mod disk;
+mod doors;
 mod faults;
 mod gone;
 mod kills;

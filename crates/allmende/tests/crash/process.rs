@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub struct HubProcess {
     pub log: PathBuf,
     /// Further flags of `serve`.
     pub settings: Vec<String>,
+    /// Whether it leads a group of processes of its own, to which those belong that it starts.
+    group: bool,
     /// Megabytes of a file system of its own for the data, if it has one.
     disk_mb: Option<u32>,
     process: Option<Process>,
@@ -85,6 +88,7 @@ impl HubProcess {
             address,
             log: dir.join("hub.log"),
             settings: Vec::new(),
+            group: false,
             disk_mb: None,
             process: None,
         }
@@ -94,6 +98,11 @@ impl HubProcess {
     pub fn with(mut self, settings: &[&str]) -> Self {
         self.settings.extend(settings.iter().map(|flag| (*flag).to_owned()));
         self
+    }
+
+    /// With a group of processes of its own.
+    pub fn in_a_group(self) -> Self {
+        Self { group: true, ..self }
     }
 
     /// A hub whose data lies on a small disk that only it sees.
@@ -127,6 +136,9 @@ impl HubProcess {
         if let Some(fault) = fault {
             command.env("ALLMENDE_FAULT", fault);
         }
+        if self.group {
+            command.process_group(0);
+        }
         command
     }
 
@@ -159,6 +171,14 @@ impl HubProcess {
 
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Kills it and whatever works for it at the same instant, as a machine that loses its power does.
+    pub fn kill_group(&mut self) {
+        assert!(self.group, "it shares its group with the test");
+        let group = format!("-{}", self.pid());
+        assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+        self.kill();
     }
 
     pub fn pid(&self) -> u32 {

@@ -169,3 +169,17 @@ async fn what_is_given_up_leaves_nothing() {
     let upon = Builder::start(&repo, &[missing], &author(), "x", NOW).await.unwrap().finish().await;
     assert!(matches!(upon, Err(GitError::Failed { .. })), "{upon:?}");
 }
+
+#[tokio::test]
+async fn a_lock_that_a_dead_call_left_does_not_hold_for_ever() {
+    let (_dir, repo) = empty().await;
+    let first = commit(&repo, &[], "First", &[("a", b"1")]).await;
+    let lock = repo.dir().join("refs/heads/main.lock");
+    let main = [change("refs/heads/main", Oid::ZERO, first)];
+    let file = std::fs::File::create(&lock).unwrap();
+    assert!(matches!(repo.change_refs(&main).await, Err(GitError::Moved(_))), "somebody may be at work");
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(120)).unwrap();
+    repo.change_refs(&main).await.unwrap();
+    assert!(!lock.exists());
+    assert_eq!(repo.resolve("main").await.unwrap(), first);
+}

@@ -6,7 +6,7 @@
 mod body;
 mod fetch;
 mod packet;
-mod push;
+pub(super) mod push;
 
 use std::time::Duration;
 

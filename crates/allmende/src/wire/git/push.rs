@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use axum::response::Response;
+use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
 use super::packet::{self, Band};
@@ -44,14 +45,27 @@ pub async fn advertise(git: &GitRepo) -> Result<Response, ApiError> {
 
 /// What a client asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    changes: Vec<Change>,
+pub struct Asked {
+    /// The refs that are to move.
+    pub changes: Vec<Change>,
     atomic: bool,
     side_band: bool,
     report: bool,
 }
 
 impl Asked {
+    /// Reads the lines up to the end of their list; what follows is the pack.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`].
+    pub async fn read(input: &mut (impl AsyncRead + Unpin)) -> Result<Self, ApiError> {
+        let mut asked = Self::default();
+        while let Some(line) = packet::read(input).await? {
+            asked.line(&line)?;
+        }
+        Ok(asked)
+    }
+
     fn line(&mut self, line: &[u8]) -> Result<(), ApiError> {
         let bad = |text: &str| ApiError::new(Code::BadRequest, text);
         let text = std::str::from_utf8(line).map_err(|_| bad("a ref's name is no UTF-8"))?;
@@ -87,10 +101,7 @@ pub async fn receive(app: &App, door: &Door, request: Request) -> Result<Respons
     let max_bytes = app.config.max_push_bytes;
     let input = body::open(&parts.headers, body, max_bytes.saturating_mul(2).saturating_add(MAX_COMMAND_BYTES))?;
     let mut input = StreamReader::new(input);
-    let mut asked = Asked::default();
-    while let Some(line) = packet::read(&mut input).await? {
-        asked.line(&line)?;
-    }
+    let asked = Asked::read(&mut input).await?;
     let kind = "application/x-git-receive-pack-result";
     if asked.changes.is_empty() {
         // So a client finds out whether it may push, before it sends much.

@@ -2,6 +2,7 @@
 
 use allmende_core::digest::Digest;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
@@ -94,14 +95,7 @@ pub async fn preupload(
 #[derive(Debug, Deserialize)]
 #[serde(tag = "key", content = "value", rename_all = "camelCase")]
 enum Line {
-    #[serde(rename_all = "camelCase")]
-    Header {
-        summary: String,
-        #[serde(default)]
-        description: Option<String>,
-        #[serde(default)]
-        parent_commit: Option<String>,
-    },
+    Header(Header),
     File {
         path: String,
         content: String,
@@ -123,6 +117,34 @@ enum Line {
     },
 }
 
+/// What a commit begins with.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    summary: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    parent_commit: Option<String>,
+}
+
+impl Header {
+    /// Summary and description as one message.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] when there is none, or too much.
+    pub fn message(&self) -> Result<String, HubError> {
+        let message = match self.description.as_deref().map(str::trim) {
+            None | Some("") => self.summary.clone(),
+            Some(description) => format!("{}\n\n{description}", self.summary),
+        };
+        if message.trim().is_empty() || message.len() > 64 << 10 {
+            return Err(bad("a commit has a summary, and summary and description have at most 64 KiB"));
+        }
+        Ok(message)
+    }
+}
+
 fn bad(detail: impl Into<String>) -> HubError {
     HubError::new(Code::BadRequest, detail)
 }
@@ -131,7 +153,7 @@ impl Line {
     fn change(self) -> Result<Change, HubError> {
         let path = |text: &str| text.trim_end_matches('/').parse::<RepoPath>();
         match self {
-            Self::Header { .. } => Err(bad("a second header")),
+            Self::Header(_) => Err(bad("a second header")),
             Self::File { path: at, content, encoding } => {
                 let bytes = match encoding.as_deref() {
                     Some("base64") => STANDARD.decode(content).map_err(|_| bad(format!("{at}: not base64")))?,
@@ -158,14 +180,45 @@ impl Line {
 }
 
 /// The lines of a body, each bounded, as they arrive.
-struct Lines {
+pub struct Lines {
     body: axum::body::BodyDataStream,
     rest: Vec<u8>,
     read: u64,
+    taken: usize,
     ended: bool,
 }
 
 impl Lines {
+    /// The lines of `body`, of which nothing was read.
+    #[must_use]
+    pub fn of(body: Body) -> Self {
+        Self { body: body.into_data_stream(), rest: Vec::new(), read: 0, taken: 0, ended: false }
+    }
+
+    /// The first line, which must be the header.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn header(&mut self) -> Result<Header, HubError> {
+        match self.next().await? {
+            Some(Line::Header(header)) => Ok(header),
+            _ => Err(bad("the first line must be the header")),
+        }
+    }
+
+    /// The change of the next line; none at the end.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn change(&mut self) -> Result<Option<Change>, HubError> {
+        let Some(line) = self.next().await? else { return Ok(None) };
+        self.taken += 1;
+        if self.taken > MAX_CHANGES {
+            return Err(bad(format!("more than {MAX_CHANGES} changes in one commit")));
+        }
+        line.change().map(Some)
+    }
+
     async fn next(&mut self) -> Result<Option<Line>, HubError> {
         let mut searched = 0;
         loop {
@@ -220,18 +273,10 @@ pub async fn commit(
     if !create_pr && pull.is_none() {
         there.who(Right::Write)?;
     }
-    let body = request.into_body().into_data_stream();
-    let mut lines = Lines { body, rest: Vec::new(), read: 0, ended: false };
-    let Some(Line::Header { summary, description, parent_commit }) = lines.next().await? else {
-        return Err(bad("the first line must be the header"));
-    };
-    let message = match description.as_deref().map(str::trim) {
-        None | Some("") => summary.clone(),
-        Some(description) => format!("{summary}\n\n{description}"),
-    };
-    if message.trim().is_empty() || message.len() > 64 << 10 {
-        return Err(bad("a commit has a summary, and summary and description have at most 64 KiB"));
-    }
+    let mut lines = Lines::of(request.into_body());
+    let header = lines.header().await?;
+    let message = header.message()?;
+    let Header { description, parent_commit, .. } = header;
     let subject = message.lines().next().unwrap_or_default().to_owned();
     let (revision, parent, num) = match (create_pr, &pull) {
         (true, _) => {
@@ -254,13 +299,8 @@ pub async fn commit(
     };
     let began = Commit::begin(&app, &there.seen, principal, &revision, parent.as_deref(), &message).await;
     let mut commit = began.map_err(moved)?;
-    let mut taken = 0;
-    while let Some(line) = lines.next().await? {
-        taken += 1;
-        if taken > MAX_CHANGES {
-            return Err(bad(format!("more than {MAX_CHANGES} changes in one commit")));
-        }
-        commit.take(line.change()?).await?;
+    while let Some(change) = lines.change().await? {
+        commit.take(change).await?;
     }
     let oid = commit.finish().await.map_err(moved)?;
     if let Some(num) = num {

@@ -6,7 +6,7 @@
 mod access;
 mod account;
 mod collections;
-mod commit;
+pub(super) mod commit;
 mod discussions;
 mod error;
 mod history;

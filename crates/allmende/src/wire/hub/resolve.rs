@@ -10,7 +10,6 @@ use super::{Base, HubError, There, principal};
 use crate::app::App;
 use crate::error::Code;
 use crate::extract::Path;
-use crate::git::tree::EntryKind;
 use crate::git::{Oid, RepoPath};
 use crate::repo::{Kind, reads};
 
@@ -88,12 +87,7 @@ async fn at(
     let missing = || HubError::from(crate::git::GitError::NoEntry(path.chars().take(200).collect()));
     let path: RepoPath = path.parse().map_err(|_| missing())?;
     let git = there.git(app);
-    let mut entry = [git.entry(commit, &path).await?];
-    git.pointers(&mut entry).await?;
-    let [entry] = entry;
-    if !matches!(entry.kind, EntryKind::File | EntryKind::Link) {
-        return Err(missing());
-    }
+    let entry = git.file(commit, &path).await?;
     let size = entry.file_size();
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: String| {

@@ -19,12 +19,14 @@ const MAX_OBJECTS: usize = 1_000;
 /// Most parts of one object; with more bytes the parts are larger.
 const MAX_PARTS: u64 = 4_000;
 
+/// Which objects are to move, and how.
 #[derive(Debug, Deserialize)]
 pub struct Question {
     operation: Operation,
     #[serde(default)]
     transfers: Vec<String>,
-    objects: Vec<Object>,
+    /// The objects, whose names and sizes are the sender's word.
+    pub objects: Vec<Object>,
     #[serde(default)]
     hash_algo: Option<String>,
 }
@@ -36,20 +38,46 @@ enum Operation {
     Upload,
 }
 
+/// An object of a question.
 #[derive(Debug, Deserialize)]
-struct Object {
+pub struct Object {
     oid: String,
     size: u64,
 }
 
 impl Object {
-    fn sha256(&self) -> Option<Digest> {
+    /// The digest that it is named by, if it is one.
+    #[must_use]
+    pub fn sha256(&self) -> Option<Digest> {
         from_hex(&self.oid).map(Digest)
     }
 }
 
+impl Question {
+    /// Refuses what this hub cannot do.
+    ///
+    /// # Errors
+    /// [`Code::Unprocessable`], [`Code::TooLarge`].
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.hash_algo.as_ref().is_some_and(|algorithm| algorithm != "sha256") {
+            return Err(ApiError::new(Code::Unprocessable, "objects are named by sha256"));
+        }
+        if self.objects.len() > MAX_OBJECTS {
+            return Err(ApiError::new(Code::TooLarge, format!("more than {MAX_OBJECTS} objects in one question")));
+        }
+        if !self.transfers.is_empty() && !self.offers("basic") && !self.offers("multipart") {
+            return Err(ApiError::new(Code::Unprocessable, "this hub transfers as 'basic' and 'multipart'"));
+        }
+        Ok(())
+    }
+
+    fn offers(&self, name: &str) -> bool {
+        self.transfers.iter().any(|offered| offered == name)
+    }
+}
+
 /// How many bytes each part of an object has, and how many parts there are. The first is not less than `least`.
-pub(super) fn parts(size: u64, least: u64) -> (u64, u64) {
+pub(in crate::wire) fn parts(size: u64, least: u64) -> (u64, u64) {
     let unit = 1 << 20;
     let each = least.max(size.div_ceil(MAX_PARTS).div_ceil(unit).saturating_mul(unit)).max(1);
     (each, size.div_ceil(each))
@@ -135,20 +163,11 @@ pub async fn batch(
         Operation::Upload => door.require(Right::Write)?,
         Operation::Download => door.may_read_files(&app).await?,
     }
-    if question.hash_algo.is_some_and(|algorithm| algorithm != "sha256") {
-        return Err(ApiError::new(Code::Unprocessable, "objects are named by sha256").into());
-    }
-    if question.objects.len() > MAX_OBJECTS {
-        return Err(ApiError::new(Code::TooLarge, format!("more than {MAX_OBJECTS} objects in one question")).into());
-    }
-    let offers = |name: &str| question.transfers.iter().any(|offered| offered == name);
-    if !question.transfers.is_empty() && !offers("basic") && !offers("multipart") {
-        return Err(ApiError::new(Code::Unprocessable, "this hub transfers as 'basic' and 'multipart'").into());
-    }
+    question.check()?;
     let lifetime_ms = lifetime_ms(question.objects.iter().fold(0, |sum, object| sum.saturating_add(object.size)));
     let (key, until) = (LinkKey::of(&app.hub_key), app.clock.now().plus_ms(lifetime_ms).0);
     let maker = Maker { app: &app, door: &door, base, key, lifetime_ms, until };
-    let multipart = question.operation == Operation::Upload && offers("multipart");
+    let multipart = question.operation == Operation::Upload && question.offers("multipart");
     let mut objects = Vec::with_capacity(question.objects.len());
     for object in &question.objects {
         objects.push(maker.object(question.operation, object, multipart).await?);

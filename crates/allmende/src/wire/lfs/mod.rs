@@ -2,7 +2,7 @@
 //!
 //! <https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md>, and for `multipart` the `lfs.py` of `huggingface_hub`.
 
-mod batch;
+pub(super) mod batch;
 mod bytes;
 mod link;
 mod objects;
@@ -72,8 +72,12 @@ impl IntoResponse for Refusal {
 async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, ApiError> {
     let max = usize::try_from(app.config.max_body_bytes).unwrap_or(usize::MAX);
     let too_large = |_| ApiError::new(Code::TooLarge, format!("the body is larger than max_body_bytes = {max}"));
-    let body = axum::body::to_bytes(request.into_body(), max).await.map_err(too_large)?;
-    serde_json::from_slice(&body).map_err(|e| ApiError::new(Code::BadRequest, format!("the body: {e}")))
+    parse(&axum::body::to_bytes(request.into_body(), max).await.map_err(too_large)?)
+}
+
+/// The same of bytes.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|e| ApiError::new(Code::BadRequest, format!("the body: {e}")))
 }
 
 /// A JSON answer.
