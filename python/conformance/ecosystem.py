@@ -16,26 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from environment import enter
 from run import ACCOUNTS, hub
 
 HERE = Path(__file__).resolve().parent
-PLACE = HERE.parent.parent / "target" / "ecosystem"
 USER = next(iter(ACCOUNTS))
 TOKEN = ACCOUNTS[USER][1]
 MODEL, DATA = f"{USER}/tiny-bert", f"{USER}/tiny-rows"
-
-
-def set_up() -> None:
-    """Makes the environment and goes on in it."""
-    wanted, stamp, python = (HERE / "requirements.txt").read_text(), PLACE / "requirements.txt", PLACE / "bin" / "python"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(PLACE, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", PLACE], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "-r", HERE / "requirements.txt"], check=True)
-        stamp.write_text(wanted)
-    if Path(sys.prefix).resolve() != PLACE.resolve():
-        os.execv(python, [python, str(Path(__file__).resolve()), *sys.argv[1:]])
 
 
 def model(folder: Path) -> None:
@@ -151,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--allmende", required=True, type=lambda text: str(Path(text).resolve()))
     options = parser.parse_args()
-    set_up()
+    enter("ecosystem", HERE / "ecosystem.txt")
     folder = Path(tempfile.mkdtemp(prefix="ecosystem-"))
     process, address = hub(options.allmende, folder)
     home = folder / "home"
