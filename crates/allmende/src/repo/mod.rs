@@ -5,12 +5,14 @@
 pub mod attributes;
 pub mod card;
 pub mod changes;
+pub mod cited;
 pub mod event;
 pub mod large;
 mod name;
 pub mod ops;
 pub mod owned;
 pub mod push;
+pub mod quota;
 pub mod store;
 
 use allmende_core::id::CollaborationId;
@@ -179,6 +181,9 @@ pub enum RepoError {
     /// The caller may see it, but not do this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Whoever owns it keeps as many bytes of large files as they may.
+    #[error(transparent)]
+    Quota(#[from] quota::Exceeded),
 }
 
 impl From<sqlx::Error> for RepoError {
@@ -198,6 +203,7 @@ impl From<RepoError> for ApiError {
             RepoError::NotFound => Self::new(Code::NotFound, text),
             RepoError::Invalid(_) => Self::new(Code::BadRequest, text),
             RepoError::Forbidden(_) => Self::new(Code::Forbidden, text),
+            RepoError::Quota(_) => Self::new(Code::QuotaExceeded, text),
         }
     }
 }

@@ -276,9 +276,9 @@ impl Ingest {
         self.write().await?;
         let segments = std::mem::take(&mut self.packer.segments);
         let file = Held { hash, sha256, size: self.size, segments };
-        let (repo, now) = (&self.repo, self.app.clock.now());
+        let (repo, domain, now) = (&self.repo, &self.domain, self.app.clock.now());
         transaction!(self.app.db, tx => {
-            store::put_file(tx, repo, &file).await?;
+            store::put_file(tx, repo, domain, &file).await?;
             large::hold(tx, repo, &sha256, file.size, Some(&hash), now).await.map_err(XetError::from)
         })?;
         Ok(Stored { sha256, xet_hash: hash, size: self.size })
