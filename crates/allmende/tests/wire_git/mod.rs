@@ -4,6 +4,7 @@ mod crashed;
 mod hostile;
 mod large;
 mod ordinary;
+mod restored;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
