@@ -303,10 +303,12 @@ impl Blobs {
     /// # Errors
     /// The store's failure.
     pub async fn is_empty(&self) -> Result<bool, BlobError> {
-        match self.store.list(Some(&Path::from("sha256"))).next().await {
-            None => Ok(true),
-            Some(found) => found.map(|_| false).map_err(store_error),
+        for folder in ["sha256", "xet"] {
+            if let Some(found) = self.store.list(Some(&Path::from(folder))).next().await {
+                return found.map(|_| false).map_err(store_error);
+            }
         }
+        Ok(true)
     }
 
     /// Asks the store for a sign of life.

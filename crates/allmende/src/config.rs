@@ -165,6 +165,8 @@ settings! {
     max_update_bytes: u64 = "17179869184";
     /// Largest single stored object, in bytes.
     max_blob_bytes: u64 = "1099511627776";
+    /// Bytes that the large files of an account, or of a collaboration, may occupy, each chunk counted once; 0 is no limit. `allmende account quota` gives single accounts another limit.
+    default_quota_bytes: u64 = "0";
     /// Parts that the hub receives at the same time; more are asked to come back.
     max_parts_in_flight: u64 = "64";
     /// Largest push by git, in bytes as they are sent; large files go beside it.
@@ -198,6 +200,8 @@ settings! {
     upload_max_age_s: u64 = "86400";
     /// Over which time the reads of repositories under terms are summed up before the log has them, in seconds.
     reads_period_s: u64 = "86400";
+    /// How long nothing must have needed a large file, or a part of the store, before its bytes are removed, in seconds. Longer than any transfer: what was sent and is not committed yet is needed by nothing either.
+    gc_min_age_s: u64 = "604800";
     /// How far a client's clock may differ from the hub's, in seconds.
     clock_skew_max_s: u64 = "300";
     /// Lifetime of a token got by signing in, in seconds.
@@ -343,6 +347,9 @@ impl Layers {
             if zero == 0 {
                 return refuse(key, "must be at least 1");
             }
+        }
+        if config.gc_min_age_s <= config.transfer_timeout_s {
+            return refuse("gc_min_age_s", "must be more than transfer_timeout_s");
         }
         if config.long_poll_timeout_s >= config.request_timeout_s {
             return refuse("long_poll_timeout_s", "must be less than request_timeout_s");

@@ -86,6 +86,8 @@ codes! {
     Duplicate = 409 "duplicate" "This exists already";
     /// Larger than a limit; the detail names the limit.
     TooLarge = 413 "too_large" "Larger than the limit";
+    /// The account keeps as many bytes of large files as it may; the detail says what to do.
+    QuotaExceeded = 413 "quota_exceeded" "The quota of the account is used up";
     /// Not `application/json`.
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
     /// No such range in the bytes.

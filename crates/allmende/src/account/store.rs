@@ -62,6 +62,16 @@ pub async fn by_party(connection: &mut AnyConnection, party: &PartyId) -> Result
     one(connection, "party", party.as_str()).await
 }
 
+/// All accounts by name, after the name `after`.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn page(connection: &mut AnyConnection, after: &str, limit: i64) -> Result<Vec<Account>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM accounts a WHERE a.name_key > $1 ORDER BY a.name_key LIMIT $2");
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(after.to_ascii_lowercase()).bind(limit);
+    query.fetch_all(connection).await?.iter().map(account).collect()
+}
+
 /// Creates an account.
 ///
 /// # Errors

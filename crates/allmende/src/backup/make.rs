@@ -1,5 +1,5 @@
 //! Making a backup, also beside a running hub: the sizes of all logs are taken first, in one instant; what they name was
-//! durable before they named it.
+//! durable before they named it. Repositories follow, each later than the logs.
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
@@ -15,7 +15,9 @@ use futures::StreamExt as _;
 use serde::Serialize;
 
 use super::archive::{Sealer, end, member, pad};
-use super::{BackupError, BlobListed, FORMAT, LogListed, MANIFEST, Manifest, Parts, file, in_order, named};
+use super::{
+    BackupError, BlobListed, FORMAT, LogListed, MANIFEST, Manifest, Parts, file, in_order, named, repos, tables,
+};
 use crate::blobs::BlobError;
 use crate::client::home::sealed::{Effort, Passphrase};
 use crate::db::Snapshot;
@@ -39,6 +41,12 @@ pub struct Made {
     pub entries: u64,
     /// Number of blobs.
     pub blobs: u64,
+    /// Number of repositories.
+    pub repositories: u64,
+    /// Bytes of their large files as they are stored: each chunk once, packed.
+    pub large_bytes: u64,
+    /// Xorbs that files cite and that are not in the hub's store as they should be.
+    pub lost_xorbs: u64,
     /// Bytes that a log names and the hub has not, for instance those of an asset that were never uploaded.
     pub missing: Vec<Digest>,
 }
@@ -71,6 +79,7 @@ pub async fn backup(
     // Entries never change, and the sizes are known: the database need not keep this instant while bytes are copied.
     drop(snapshot);
     let (mut blobs, mut missing) = (Vec::new(), Vec::new());
+    total += tables::xorb_bytes(&mut *parts.db.read().await?).await?;
     for digest in digests {
         match parts.blobs.size(&digest).await {
             Ok(size_bytes) => {
@@ -97,6 +106,8 @@ pub async fn backup(
     let sealer = Sealer::begin(BufWriter::new(staged), passphrase, effort)?;
     let mut out = Counted { out: sealer, done: 0, total, progress };
     write(parts, &manifest, &heads, &mut out, &failed).await?;
+    let written = repos::histories(parts, &mut out).await?;
+    let repos = repos::rows_and_xorbs(parts, &written, &mut out).await?;
     end(&mut out).map_err(&failed)?;
     let staged = out
         .out
@@ -112,6 +123,9 @@ pub async fn backup(
         logs: manifest.logs.len() as u64,
         entries: manifest.logs.iter().map(|l| l.size).sum(),
         blobs: manifest.blobs.len() as u64,
+        repositories: repos.repositories,
+        large_bytes: repos.bytes,
+        lost_xorbs: repos.lost,
         missing: manifest.missing,
     })
 }
@@ -191,7 +205,8 @@ async fn write(
     Ok(())
 }
 
-fn whole(out: &mut impl Write, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a member that is in memory.
+pub(super) fn whole(out: &mut impl Write, path: &str, bytes: &[u8]) -> std::io::Result<()> {
     member(out, path, bytes.len() as u64)?;
     out.write_all(bytes)?;
     pad(out, bytes.len() as u64)
@@ -209,7 +224,9 @@ impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.done += written as u64;
-        (self.progress)(self.done.min(self.total), self.total);
+        // How long histories and rows get is known when they are written.
+        self.total = self.total.max(self.done);
+        (self.progress)(self.done, self.total);
         Ok(written)
     }
 

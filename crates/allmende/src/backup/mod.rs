@@ -1,8 +1,9 @@
 //! Backup, restore and rebuild of a hub, and the folder of tiles that it keeps beside its database.
 //!
-//! What a backup holds: every log as C2SP tiles, and every blob that a log's statements name. The hub's key is not in it:
-//! it is kept apart, and whoever restores needs both. Tokens, uploads and idempotency keys are not in it either, so a
-//! restore makes every token invalid.
+//! What a backup holds: every log as C2SP tiles, every blob that a log's statements name, and the repositories with their
+//! histories, large files, discussions and the accounts that own them. The hub's key is not in it: it is kept apart, and
+//! whoever restores needs both. Tokens, uploads and idempotency keys are not in it either, so a restore makes every token
+//! invalid.
 //!
 //! Architecture invariant: what comes back is believed only after it went through the judge and the one reducer, and a log
 //! that came back takes no entry before its witnesses were heard (`ledger/hold.rs`).
@@ -11,7 +12,9 @@ mod archive;
 mod export;
 mod import;
 mod make;
+mod repos;
 mod restore;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,21 +28,26 @@ use serde::{Deserialize, Serialize};
 use crate::blobs::{BlobError, Blobs};
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
+use crate::git::{Git, GitError};
 use crate::keyfile::{self, KeyFileError};
 use crate::ledger::LedgerError;
 use crate::ledger::read::ReadError;
 use crate::verify::Finding;
+use crate::xet::XetError;
 
 pub use archive::ArchiveError;
 pub use export::{keep, look};
 pub use import::{Imported, import, rebuild, resume};
 pub use make::{Made, backup};
 pub use restore::{Restored, restore};
+pub use tables::{LEFT_OUT, TABLES};
 
 /// The folder below `data_dir` in which the logs stand as tiles.
 pub const EXPORT: &str = "export";
 /// The version of what is inside the archive.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The oldest that is still read: it had no repositories.
+const OLDEST_FORMAT: u32 = 1;
 /// The first member of the archive.
 const MANIFEST: &str = "manifest.json";
 
@@ -66,6 +74,12 @@ pub enum BackupError {
     /// The store of bytes.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The bare repositories.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The store of large files.
+    #[error(transparent)]
+    Xet(#[from] XetError),
     /// The hub's key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -165,6 +179,8 @@ pub struct Parts {
     pub db: Db,
     /// The store of bytes.
     pub blobs: Blobs,
+    /// The bare repositories.
+    pub git: Git,
     /// The hub's key, of which only the public half is needed.
     pub hub_key: PublicKey,
 }
@@ -182,7 +198,8 @@ impl Parts {
         let hub_key = keyfile::signing_key(&path)?.public();
         let db = Db::open(&DbOptions::from(&config), now).await?;
         let blobs = Blobs::open(&config.blob_store())?;
-        Ok(Self { config, db, blobs, hub_key })
+        let git = Git::open(&config.git_dir()).await?;
+        Ok(Self { config, db, blobs, git, hub_key })
     }
 }
 

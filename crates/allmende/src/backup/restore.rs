@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use allmende_core::digest::Digest;
 use allmende_core::time::Timestamp;
-use bytes::Bytes;
-use futures::stream;
 use serde::Serialize;
 
 use super::archive::{Members, Opener};
 use super::import::{import, settle};
-use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, Parts, file};
+use super::repos::{self, Taking};
+use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, OLDEST_FORMAT, Parts, file};
 use crate::blobs::Expect;
 use crate::client::home::sealed::Passphrase;
 use crate::keyfile::private_dir;
@@ -22,8 +21,6 @@ use crate::verify::CHECKPOINT;
 
 /// Largest list of what an archive holds, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
-/// Bytes of a blob that are read at once.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,13 +35,18 @@ pub struct Restored {
     pub entries: u64,
     /// Number of blobs.
     pub blobs: u64,
+    /// Number of repositories.
+    pub repositories: u64,
+    /// Bytes of their large files as they are stored: each chunk once, packed.
+    pub large_bytes: u64,
     /// Bytes that were missing when the backup was made.
     pub missing: Vec<Digest>,
     /// Logs that wait for their witnesses before they take an entry.
     pub waiting: Vec<String>,
 }
 
-type Archive = Members<Opener<BufReader<std::fs::File>>>;
+/// An archive that is read.
+pub(super) type Archive = Members<Opener<BufReader<std::fs::File>>>;
 
 /// Restores `archive` into the empty place that `parts` opened, where the hub's key must lie already. Cut short, it is run
 /// again; until it is done no hub starts there. `progress` hears how many of how many items came back.
@@ -79,6 +81,7 @@ pub async fn restore(
     let mut work = Work { parts, now, staging: staging.clone(), failed: &failed, done: 0, total, progress };
     let mut logs: BTreeMap<&str, &LogListed> = manifest.logs.iter().map(|l| (l.log.as_str(), l)).collect();
     let mut blobs: BTreeSet<Digest> = manifest.blobs.iter().map(|b| b.digest).collect();
+    let mut repos = Taking::default();
     while let Some((path, size)) = members.next_member().map_err(&failed)? {
         if let Some(name) = path.strip_prefix("blobs/") {
             let digest: Digest = format!("sha256:{name}").parse().map_err(|_| work.lacks(&path))?;
@@ -88,6 +91,9 @@ pub async fn restore(
             let (log, first) = rest.split_once('/').ok_or_else(|| work.lacks(&path))?;
             let listed = logs.remove(log).ok_or_else(|| work.lacks(&path))?;
             work.log(&mut members, listed, first, size).await?;
+        } else if repos.take(parts, &mut members, &path, size).await? {
+            work.total += 1;
+            work.done();
         } else {
             return Err(BackupError::Lacks { what: format!("a place for {path}") });
         }
@@ -98,6 +104,7 @@ pub async fn restore(
     if let Some(digest) = blobs.first() {
         return Err(BackupError::Lacks { what: digest.to_string() });
     }
+    repos::require_all(parts, repos.count).await?;
     // The tiles of the logs are the export that a hub keeps. What lies there is from an earlier try.
     let export = parts.config.data_dir.join(EXPORT);
     let _ = std::fs::remove_dir_all(&export);
@@ -113,6 +120,8 @@ pub async fn restore(
         logs: manifest.logs.len() as u64,
         entries: manifest.logs.iter().map(|l| l.size).sum(),
         blobs: manifest.blobs.len() as u64,
+        repositories: repos.count.repositories,
+        large_bytes: repos.count.bytes,
         missing: manifest.missing,
         waiting: finished?,
     })
@@ -127,7 +136,7 @@ fn manifest(members: &mut Archive, failed: &impl Fn(std::io::Error) -> BackupErr
     let mut text = Vec::new();
     members.take(size).read_to_end(&mut text).map_err(failed)?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| lacks())?;
-    if manifest.format == FORMAT { Ok(manifest) } else { Err(lacks()) }
+    if (OLDEST_FORMAT..=FORMAT).contains(&manifest.format) { Ok(manifest) } else { Err(lacks()) }
 }
 
 /// Restores only into nothing, or into what an earlier try of the same left.
@@ -143,6 +152,7 @@ async fn require_empty(parts: &Parts) -> Result<(), BackupError> {
     if !parts.blobs.is_empty().await? {
         return not_empty(format!("the store of bytes {}", parts.config.blob_store()));
     }
+    repos::require_none(parts).await?;
     let export = parts.config.data_dir.join(EXPORT);
     if std::fs::read_dir(&export).is_ok_and(|mut entries| entries.next().is_some()) {
         return not_empty(export.display().to_string());
@@ -173,16 +183,7 @@ impl<F: Fn(std::io::Error) -> BackupError> Work<'_, F> {
     /// Takes one blob; its digest is checked before it has a name.
     async fn blob(&mut self, members: &mut Archive, digest: Digest, size: u64) -> Result<(), BackupError> {
         let expect = Expect { digest: Some(digest), size_bytes: Some(size), max_bytes: size };
-        let pieces = stream::unfold((members, size), |(members, left)| async move {
-            if left == 0 {
-                return None;
-            }
-            let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_BYTES))];
-            let read = members.read_exact(&mut piece).map(|()| Bytes::from(piece));
-            let left = read.as_ref().map_or(0, |piece| left - piece.len() as u64);
-            Some((read, (members, left)))
-        });
-        self.parts.blobs.put(pieces, &expect).await?;
+        self.parts.blobs.put(repos::pieces(members, size), &expect).await?;
         self.done();
         Ok(())
     }

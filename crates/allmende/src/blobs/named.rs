@@ -70,6 +70,31 @@ impl Blobs {
         })
     }
 
+    /// The size of an object, if it is there.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn size_named(&self, name: &Name) -> Result<Option<u64>, BlobError> {
+        match self.store.head(&name.0).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// The objects below a folder that are older than `age`, with their sizes.
+    pub fn list_named(&self, folder: &str, age: Duration) -> BoxStream<'_, Result<(Name, u64), BlobError>> {
+        let old = move |at: SystemTime| at.elapsed().is_ok_and(|elapsed| elapsed >= age);
+        let found = self.store.list(Some(&Path::from(folder))).filter_map(move |found| async move {
+            match found {
+                Ok(meta) if !old(meta.last_modified.into()) => None,
+                Ok(meta) => Some(Ok((Name(meta.location), meta.size))),
+                Err(error) => Some(Err(store_error(error))),
+            }
+        });
+        found.boxed()
+    }
+
     /// Deletes an object; that it is not there is no error.
     ///
     /// # Errors

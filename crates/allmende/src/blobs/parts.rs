@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
-use super::{BlobError, Blobs, Expect, Stored, receive, store_error};
+use super::{BlobError, Blobs, Expect, Name, Stored, receive, store_error};
 
 /// The folder of all parts.
 const FOLDER: &str = "parts";
@@ -87,6 +87,11 @@ impl Blobs {
     /// The store's failure.
     pub async fn sweep_parts(&self, age: Duration) -> Result<u64, BlobError> {
         self.delete_parts(Path::from(FOLDER), move |at| at.elapsed().is_ok_and(|elapsed| elapsed >= age)).await
+    }
+
+    /// The parts that are older than `age`, with their sizes.
+    pub fn list_parts(&self, age: Duration) -> BoxStream<'_, Result<(Name, u64), BlobError>> {
+        self.list_named(FOLDER, age)
     }
 
     async fn delete_parts(&self, folder: Path, which: impl Fn(SystemTime) -> bool) -> Result<u64, BlobError> {

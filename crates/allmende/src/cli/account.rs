@@ -12,6 +12,7 @@ use super::config::SettingsArgs;
 use super::context::Context;
 use super::failure::Failure;
 use super::invitation::database;
+use super::quota::{List, Quota, Show};
 use super::table::{Table, fields};
 use super::words::parse_duration_ms;
 use crate::account::{Account as Row, AccountError, AccountName, Grant, Kind, Rights, Role, store, token};
@@ -23,6 +24,12 @@ use crate::transaction;
 pub enum Account {
     /// Make an account for a person, or for an organization
     Create(Create),
+    /// List all accounts with what their large files occupy
+    List(List),
+    /// Show an account and what its large files occupy
+    Show(Show),
+    /// Show or change how many bytes an account's large files may occupy
+    Quota(Quota),
     /// Make a person belong to an organization, or change their role
     Member(Member),
     /// Make a token with which a person's tools sign in; it is shown once
@@ -41,6 +48,9 @@ impl Account {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Create(command) => command.run(context).await,
+            Self::List(command) => command.run(context).await,
+            Self::Show(command) => command.run(context).await,
+            Self::Quota(command) => command.run(context).await,
             Self::Member(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,
@@ -64,7 +74,7 @@ impl From<AccountError> for Failure {
     }
 }
 
-async fn named(db: &Db, name: &str) -> Result<Row, Failure> {
+pub(super) async fn named(db: &Db, name: &str) -> Result<Row, Failure> {
     let found = async { store::by_name(&mut *db.read().await?, name).await }.await.map_err(Failure::internal)?;
     found.ok_or_else(|| AccountError::Unknown(name.to_owned()).into())
 }

@@ -53,9 +53,9 @@ impl From<BackupError> for Failure {
 
 /// Back up a hub into one encrypted file, also while it runs.
 ///
-/// The file holds every log and every model, update and shared file that a log names. It does not hold the hub's key
-/// (hub.key in its data folder): keep that apart, and safe, because a restore needs both. Tokens are not in it; after a
-/// restore everyone signs in again.
+/// The file holds every log and every model, update and shared file that a log names, and every repository with its history,
+/// its large files and the accounts that own them. It does not hold the hub's key (hub.key in its data folder): keep that
+/// apart, and safe, because a restore needs both. Tokens are not in it; after a restore everyone signs in again.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  allmende backup /mnt/backup/hub-2027-01-31.allmende --data-dir /srv/allmende --name hub.example --passphrase-file backup.pass"
@@ -87,12 +87,19 @@ impl Backup {
         if !made.missing.is_empty() {
             context.out.warn(&format!("{} blobs that the logs name are not in the hub's store", made.missing.len()));
         }
+        if made.lost_xorbs > 0 {
+            context.out.warn(&format!(
+                "{} parts of large files are not in the hub's store; 'allmende hub fsck' says of which files",
+                made.lost_xorbs
+            ));
+        }
         context.out.result(&made, || {
             let rows = fields([
                 ("backup", made.archive.display().to_string()),
                 ("bytes", made.bytes.to_string()),
                 ("logs", format!("{} with {} entries", made.logs, made.entries)),
                 ("blobs", made.blobs.to_string()),
+                ("repositories", format!("{} with {} bytes of large files", made.repositories, made.large_bytes)),
             ]);
             format!("{rows}\nThe hub's key is not in it. Keep hub.key apart from this file; a restore needs both.\n")
         })
@@ -137,6 +144,10 @@ impl Restore {
                 ("hub", restored.hub.clone()),
                 ("logs", format!("{} with {} entries", restored.logs, restored.entries)),
                 ("blobs", restored.blobs.to_string()),
+                (
+                    "repositories",
+                    format!("{} with {} bytes of large files", restored.repositories, restored.large_bytes),
+                ),
                 ("waiting", restored.waiting.join(", ")),
             ]);
             text.push_str("\nStart it with 'allmende serve'. All tokens are invalid now.\n");

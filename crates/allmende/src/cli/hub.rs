@@ -1,20 +1,26 @@
 //! `hub`: what an operator asks of the hub's data, on its own machine.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::config::SettingsArgs;
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::table::fields;
+use super::table::{Table, fields};
 use crate::blobs::Blobs;
 use crate::db::{Db, DbOptions};
+use crate::git::Git;
 use crate::xet::check;
+use crate::xet::collect::{self, How, Place};
 
 /// Look after the data of a hub, on its own machine.
 #[derive(Debug, Subcommand)]
 pub enum Hub {
     /// Read every large file and say what is damaged
     Fsck(Fsck),
+    /// Remove large files, and parts of them, that nothing needs
+    Gc(Gc),
 }
 
 impl Hub {
@@ -25,7 +31,65 @@ impl Hub {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Fsck(command) => command.run(context).await,
+            Self::Gc(command) => command.run(context).await,
         }
+    }
+}
+
+/// Remove large files, and parts of them, that nothing needs, also while the hub runs, which does the same once a day. A file
+/// is needed while a commit that any branch, tag or pull request leads to cites it. What nothing needs is noted first, and
+/// goes when it was not needed for `gc_min_age_s`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  allmende hub gc --dry-run --data-dir /srv/allmende")]
+pub struct Gc {
+    /// Only say what would go, and why
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+impl Gc {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let config = self.settings.layers()?.build()?;
+        let db = Db::open(&DbOptions::from(&config), context.now()).await.map_err(Failure::internal)?;
+        let blobs = Blobs::open(&config.blob_store()).map_err(Failure::internal)?;
+        let git = Git::open(&config.git_dir()).await.map_err(Failure::internal)?;
+        let place = Place { db: &db, blobs: &blobs, git: &git };
+        let min_age = Duration::from_secs(config.gc_min_age_s);
+        let how = How { min_age, dry_run: self.dry_run, now: &|| context.now() };
+        let report = collect::collect(place, how).await;
+        db.close().await;
+        let report = report.map_err(Failure::internal)?;
+        context.out.result(&report, || {
+            let mut text = String::new();
+            for (title, items) in
+                [(if self.dry_run { "would go" } else { "gone" }, &report.items), ("later", &report.later)]
+            {
+                if !items.is_empty() {
+                    let mut table = Table::new(&[title, "name", "of", ">bytes", "why", "since"]);
+                    for i in items {
+                        let since = i.since.map_or_else(String::new, |at| at.to_string());
+                        let (kind, why) = (i.kind.to_owned(), i.why.to_owned());
+                        table.row([kind, i.name.clone(), i.of.clone(), i.bytes.to_string(), why, since]);
+                    }
+                    text += &format!("{table}\n");
+                }
+            }
+            let sum = |sum: collect::Sum| format!("{} with {} bytes on disk", sum.count, sum.bytes);
+            text += &fields([
+                (if self.dry_run { "would go" } else { "removed" }, sum(report.removed)),
+                ("not needed, but not for long enough", sum(report.waiting)),
+            ]);
+            report.skipped.iter().fold(text, |text, skipped| text + "left alone: " + skipped + "\n")
+        })?;
+        if report.skipped.is_empty() {
+            return Ok(());
+        }
+        let text = format!("{} repositories cannot be looked through", report.skipped.len());
+        Err(Failure::new(Exit::Wrong, text)
+            .code("hub.damaged")
+            .next("look at them with git; nothing of them was touched"))
     }
 }
 

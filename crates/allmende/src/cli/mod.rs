@@ -38,6 +38,7 @@ pub mod node;
 pub mod output;
 pub mod passphrase;
 pub mod plan;
+mod quota;
 pub mod reference;
 pub mod repository;
 pub mod run;

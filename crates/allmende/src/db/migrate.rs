@@ -36,6 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "xet", sql: include_str!("../../migrations/0006_xet.sql") },
     Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
     Migration { version: 8, name: "exchange", sql: include_str!("../../migrations/0008_exchange.sql") },
+    Migration { version: 9, name: "keeping", sql: include_str!("../../migrations/0009_keeping.sql") },
     Migration {
         version: 11,
         name: "terms at the door",

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
+use super::reach::{History, Object};
 use super::{Git, GitError, GitRepo, Oid, failed};
 
 /// The folder of what arrives, beside the repositories.
@@ -53,19 +54,6 @@ impl Drop for Incoming {
         // What stays is swept later.
         let _ = std::fs::remove_dir_all(self.dir.as_path());
     }
-}
-
-/// A new object and what git says of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewObject {
-    /// Its id.
-    pub oid: Oid,
-    /// `commit`, `tree`, `blob` or `tag`.
-    pub kind: String,
-    /// Its bytes.
-    pub size: u64,
-    /// Where it first stands, as far as git says.
-    pub path: String,
 }
 
 /// A file or folder that a new commit has and its first parent has not, or has otherwise.
@@ -160,34 +148,12 @@ impl Incoming {
     pub async fn objects(
         &self,
         tips: &[Oid],
-        mut each: impl FnMut(NewObject) -> Result<(), GitError>,
+        each: impl FnMut(Object) -> Result<(), GitError>,
     ) -> Result<(), GitError> {
-        let args = ["rev-list", "--objects", "--stdin", "--not", "--all"];
-        let mut list = self.git.command(args).stdin(Stdio::piped()).spawn()?;
-        let listed: Stdio = list.stdout.take().ok_or(GitError::Answer("no pipes"))?.try_into()?;
-        let format = "--batch-check=%(objecttype) %(objectname) %(objectsize) %(rest)";
-        let mut sizes = self.git.command(["cat-file", "--buffer", format]).stdin(listed).spawn()?;
-        let asked: String = tips.iter().map(|tip| format!("{tip}\n")).collect();
-        let feed = feed(&mut list, asked.into_bytes());
-        let mut out = BufReader::new(sizes.stdout.take().ok_or(GitError::Answer("no pipes"))?);
-        // Once it has failed, its end of the pipe is closed, and the calls end.
-        let read = async move {
-            let mut line = Vec::new();
-            while cut_line(&mut out, b'\n', &mut line).await? {
-                each(object(&line)?)?;
-            }
-            Ok::<_, GitError>(())
-        };
-        let said = words(None, list.stderr.take());
-        let ((), (_, said), read) = tokio::join!(feed, said, read);
-        read?;
-        if !list.wait().await?.success() {
-            return Err(GitError::Refused(plainly(&said)));
-        }
-        if !sizes.wait().await?.success() {
-            return Err(GitError::Answer("the sizes of new objects"));
-        }
-        Ok(())
+        self.git.walk(History::New { tips }, each).await.map_err(|error| match error {
+            GitError::Failed { said, .. } => GitError::Refused(plainly(said.as_bytes())),
+            error => error,
+        })
     }
 
     /// What each of `commits` changes against its first parent, one after the other to `each`.
@@ -290,7 +256,7 @@ impl Git {
 }
 
 /// Writes what a call asks for, and closes its input.
-fn feed(child: &mut Child, asked: Vec<u8>) -> impl Future<Output = ()> + use<> {
+pub(super) fn feed(child: &mut Child, asked: Vec<u8>) -> impl Future<Output = ()> + use<> {
     let stdin = child.stdin.take();
     async move {
         if let Some(mut stdin) = stdin {
@@ -302,7 +268,7 @@ fn feed(child: &mut Child, asked: Vec<u8>) -> impl Future<Output = ()> + use<> {
 }
 
 /// The beginnings of what a call answers and says, each read to the end.
-async fn words(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>) -> (Vec<u8>, Vec<u8>) {
+pub(super) async fn words(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>) -> (Vec<u8>, Vec<u8>) {
     async fn all(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
         let mut text = Vec::new();
         if let Some(mut stream) = stream {
@@ -316,7 +282,7 @@ async fn words(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>) -> (Vec
 }
 
 /// Reads up to `end`, which is left out. False when there is nothing more.
-async fn cut_line(
+pub(super) async fn cut_line(
     from: &mut (impl tokio::io::AsyncBufRead + Unpin),
     end: u8,
     line: &mut Vec<u8>,
@@ -332,7 +298,7 @@ async fn cut_line(
     Ok(true)
 }
 
-fn object(line: &[u8]) -> Result<NewObject, GitError> {
+pub(super) fn object(line: &[u8]) -> Result<Object, GitError> {
     let text = String::from_utf8_lossy(line);
     let mut fields = text.splitn(4, ' ');
     let (kind, oid, size) = (fields.next(), fields.next(), fields.next());
@@ -340,7 +306,7 @@ fn object(line: &[u8]) -> Result<NewObject, GitError> {
     let (Some(kind), Some(oid), Some(size)) = (kind, oid, size) else {
         return Err(GitError::Refused(format!("an object is missing: {}", text.chars().take(60).collect::<String>())));
     };
-    Ok(NewObject { oid: oid.parse()?, kind: kind.to_owned(), size, path: fields.next().unwrap_or_default().to_owned() })
+    Ok(Object { oid: oid.parse()?, kind: kind.to_owned(), size, path: fields.next().unwrap_or_default().to_owned() })
 }
 
 /// The new mode and object of `:100644 100644 <old> <new> M`.

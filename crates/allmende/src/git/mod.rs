@@ -4,13 +4,16 @@
 //! prompts, paths by id only. `docs/decisions/` says why there is no library.
 
 pub mod commit;
+pub mod copy;
 pub mod history;
 pub mod incoming;
 pub mod merge;
 pub mod objects;
 mod path;
+pub mod reach;
 pub mod reader;
 pub mod refs;
+pub mod rewrite;
 pub mod tree;
 
 use std::ffi::OsStr;
@@ -172,6 +175,34 @@ impl Git {
         }
         tokio::fs::create_dir_all(root).await?;
         Ok(Self { root: Arc::new(root.to_owned()), readers: Arc::default() })
+    }
+
+    /// The ids of all folders of repositories that did not change for `age`.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn folders(&self, age: Duration) -> Result<Vec<String>, GitError> {
+        let root = Arc::clone(&self.root);
+        let look = move || {
+            let mut found = Vec::new();
+            for shelf in std::fs::read_dir(root.as_path())? {
+                let shelf = shelf?;
+                if shelf.file_name().len() != 2 || !shelf.file_type()?.is_dir() {
+                    continue;
+                }
+                for folder in std::fs::read_dir(shelf.path())? {
+                    let folder = folder?;
+                    let name = folder.file_name();
+                    let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".git")) else { continue };
+                    let changed = folder.metadata().and_then(|meta| meta.modified());
+                    if changed.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed >= age)) {
+                        found.push(id.to_owned());
+                    }
+                }
+            }
+            Ok::<_, std::io::Error>(found)
+        };
+        Ok(tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other)??)
     }
 
     /// The repository in the folder of this id, which is the id of a repository in the database.

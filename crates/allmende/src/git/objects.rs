@@ -7,6 +7,8 @@ use super::{GitError, GitRepo, Oid};
 pub const MAX_BLOB_BYTES: u64 = 32 << 20;
 /// A pointer is at most this long.
 pub const MAX_POINTER_BYTES: u64 = 1_024;
+/// And at least this long: it names a file of one digit's size.
+pub const MIN_POINTER_BYTES: u64 = 100;
 
 /// What stands in git for a large file: its SHA-256 and size, in the form of git-lfs version 1.
 ///

@@ -1,6 +1,6 @@
 //! Files and folders of a revision.
 
-use super::objects::{MAX_POINTER_BYTES, Pointer};
+use super::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
 use super::reader::Ask;
 use super::{GitError, GitRepo, Oid, RepoPath};
 
@@ -136,8 +136,7 @@ impl GitRepo {
     /// # Errors
     /// [`GitError`].
     pub async fn pointers(&self, entries: &mut [Entry]) -> Result<(), GitError> {
-        // The shortest pointer names a file of one digit's size.
-        let small = |e: &Entry| e.kind == EntryKind::File && (100..=MAX_POINTER_BYTES).contains(&e.size);
+        let small = |e: &Entry| e.kind == EntryKind::File && (MIN_POINTER_BYTES..=MAX_POINTER_BYTES).contains(&e.size);
         let oids: Vec<Oid> = entries.iter().filter(|e| small(e)).map(|e| e.oid).collect();
         let blobs = self.blobs(&oids).await?;
         for (entry, blob) in entries.iter_mut().filter(|e| small(e)).zip(blobs) {

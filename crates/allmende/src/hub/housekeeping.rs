@@ -12,10 +12,14 @@ use futures::FutureExt as _;
 use crate::app::App;
 use crate::db::DbError;
 use crate::metrics::Counter;
+use crate::xet::XetError;
+use crate::xet::collect::{How, Place, collect};
 use crate::{auth, exchange, idempotency, invitations, run, transaction};
 
 /// How often it is done.
 const EVERY: Duration = Duration::from_secs(3_600);
+/// In which of these rounds the large files are looked through: not at the start, and then once a day.
+const COLLECT_EVERY: u64 = 24;
 /// How long a token or an invitation that ended is still shown to its owner, in seconds.
 const SHOWN_AFTER_ITS_END_S: u64 = 86_400;
 /// How long a delivery of a webhook is shown after its end, in seconds.
@@ -44,7 +48,12 @@ pub struct Swept {
 
 /// Does it again and again until the hub stops.
 pub(super) async fn keep(app: App) {
+    let mut round = 0_u64;
     while !app.closing.is_cancelled() {
+        if round % COLLECT_EVERY == 1 {
+            collect_garbage(&app).await;
+        }
+        round += 1;
         let swept = sweep(&app).await;
         if swept != Swept::default() {
             tracing::info!(?swept, "what nobody needs any more is gone");
@@ -53,6 +62,25 @@ pub(super) async fn keep(app: App) {
             () = tokio::time::sleep(EVERY) => {}
             () = app.closing.cancelled() => {}
         }
+    }
+}
+
+/// Removes large files and parts of them that nothing has needed for long. A hub that stops does not wait for it: what was
+/// done is done.
+async fn collect_garbage(app: &App) {
+    let place = Place { db: &app.db, blobs: &app.blobs, git: &app.git };
+    let min_age = Duration::from_secs(app.config.gc_min_age_s);
+    let how = How { min_age, dry_run: false, now: &|| app.clock.now() };
+    let work = async {
+        let report = collect(place, how).await?;
+        if report.removed.count > 0 {
+            tracing::info!(removed = ?report.removed, waiting = ?report.waiting, "large files that nothing needs are gone");
+        }
+        Ok::<_, XetError>(report.removed.count)
+    };
+    tokio::select! {
+        _ = part(app, "garbage", work) => {}
+        () = app.closing.cancelled() => {}
     }
 }
 

@@ -6,7 +6,7 @@ use allmende_core::digest::Digest;
 
 use super::event::tell_ref;
 use super::ops::{MAIN, Seen, author};
-use super::{RepoError, card, large, store};
+use super::{RepoError, card, large, quota, store};
 use crate::account::Principal;
 use crate::app::App;
 use crate::db::DbError;
@@ -59,6 +59,7 @@ pub struct Commit<'a> {
     message: String,
     builder: Builder,
     touched: BTreeMap<RepoPath, bool>,
+    asked_for_room: bool,
 }
 
 impl<'a> Commit<'a> {
@@ -84,7 +85,8 @@ impl<'a> Commit<'a> {
         }
         let builder = Builder::start(&git, &[base], &author(principal), message, app.clock.now()).await?;
         let (pinned, message) = (parent.is_some(), message.to_owned());
-        Ok(Self { app, seen, git, principal, branch: full, base, pinned, message, builder, touched: BTreeMap::new() })
+        let (branch, touched) = (full, BTreeMap::new());
+        Ok(Self { app, seen, git, principal, branch, base, pinned, message, builder, touched, asked_for_room: false })
     }
 
     /// Takes a change.
@@ -98,9 +100,10 @@ impl<'a> Commit<'a> {
                 self.touched.insert(path, true);
             }
             Change::PutLarge { path, sha256 } => {
-                let size = large::held(&mut *self.app.db.read().await?, &self.seen.repo, &sha256).await?;
+                let size = large::cite(&self.app.db, &self.seen.repo, &sha256).await?;
                 let missing = "a large file was never uploaded to this repository: upload its bytes before the commit";
                 let size = size.ok_or(RepoError::Forbidden(missing))?;
+                self.room().await?;
                 let pointer = Pointer { sha256: sha256.hex(), size };
                 self.builder.put(&path, &pointer.to_bytes()).await?;
                 self.touched.insert(path, true);
@@ -119,13 +122,22 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
+    /// Whoever is above the quota cites no large files.
+    async fn room(&mut self) -> Result<(), RepoError> {
+        if !std::mem::replace(&mut self.asked_for_room, true) {
+            let default = self.app.config.default_quota_bytes;
+            quota::require_in(&mut *self.app.db.read().await?, &self.seen.repo, 0, default).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the commit and moves its branch. When others moved it meanwhile and no parent was named, the same changes are
     /// made upon what stands there now.
     ///
     /// # Errors
     /// [`GitError::Moved`].
     pub async fn finish(self) -> Result<Oid, RepoError> {
-        let Self { app, seen, git, principal, branch, base, pinned, message, builder, touched } = self;
+        let Self { app, seen, git, principal, branch, base, pinned, message, builder, touched, .. } = self;
         let made = builder.finish().await?;
         let (mut base, mut new) = (base, made);
         let mut attempt = 0;

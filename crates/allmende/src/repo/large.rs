@@ -7,7 +7,38 @@ use allmende_formats::xet::hash::{ParseHashError, XetHash};
 use sqlx::{AnyConnection, Row as _};
 
 use super::Repo;
-use crate::db::{DbError, Tx, to_i64, to_u64};
+use crate::db::{Db, DbError, Tx, to_i64, to_u64};
+use crate::transaction;
+
+/// The domain that the bytes of the repository's large files lie in, and whose quota they count against.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn domain(connection: &mut AnyConnection, repo: &Repo) -> Result<String, DbError> {
+    Ok(settled(connection, repo).await?.unwrap_or_else(|| repo.domain()))
+}
+
+/// The same once it stays so.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn settled(connection: &mut AnyConnection, repo: &Repo) -> Result<Option<String>, DbError> {
+    let kept = sqlx::query_scalar("SELECT domain FROM repo_domains WHERE repo = $1");
+    Ok(kept.bind(&repo.id).fetch_optional(connection).await?)
+}
+
+/// The same, and it stays so.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn settle(tx: &mut Tx, repo: &Repo) -> Result<String, DbError> {
+    sqlx::query("INSERT INTO repo_domains (repo, domain) VALUES ($1, $2) ON CONFLICT (repo) DO NOTHING")
+        .bind(&repo.id)
+        .bind(repo.domain())
+        .execute(&mut **tx)
+        .await?;
+    domain(tx, repo).await
+}
 
 /// Says that `repo` holds the file: its bytes came in through it, or a revision of it cites them. `xet` is the hash by
 /// which they are put together from chunks; without it they lie as a whole.
@@ -24,7 +55,8 @@ pub async fn hold(
 ) -> Result<(), DbError> {
     sqlx::query(
         "INSERT INTO repo_files (repo, sha256, size, held_at, xet) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (repo, sha256) DO UPDATE SET xet = COALESCE(excluded.xet, repo_files.xet)",
+         ON CONFLICT (repo, sha256) DO UPDATE
+         SET xet = COALESCE(excluded.xet, repo_files.xet), loose_since = NULL",
     )
     .bind(&repo.id)
     .bind(sha256.hex())
@@ -64,6 +96,43 @@ pub async fn held(connection: &mut AnyConnection, repo: &Repo, sha256: &Digest) 
     row.map(|row| to_u64("repo_files.size", row.try_get(0)?)).transpose()
 }
 
+/// The size of the file, if `repo` holds it, for somebody who is about to cite it: it is not collected meanwhile.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn cite(db: &Db, repo: &Repo, sha256: &Digest) -> Result<Option<u64>, DbError> {
+    let sql = "SELECT loose_since FROM repo_files WHERE repo = $1 AND sha256 = $2";
+    let mut connection = db.read().await?;
+    let query = sqlx::query_scalar(sql).bind(&repo.id).bind(sha256.hex());
+    let loose: Option<Option<i64>> = query.fetch_optional(&mut *connection).await?;
+    if let Some(Some(_)) = loose {
+        drop(connection);
+        transaction!(*db, tx => {
+            sqlx::query("UPDATE repo_files SET loose_since = NULL WHERE repo = $1 AND sha256 = $2")
+                .bind(&repo.id)
+                .bind(sha256.hex())
+                .execute(&mut **tx)
+                .await?;
+            Ok::<_, DbError>(())
+        })?;
+        connection = db.read().await?;
+    }
+    held(&mut connection, repo, sha256).await
+}
+
+/// Forgets that `repo` holds the file, whatever cites it. Says whether it did. Xorbs that nothing else cites are collected
+/// later.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn forget(tx: &mut Tx, repo: &str, sha256: &Digest) -> Result<bool, DbError> {
+    let sql = "DELETE FROM repo_files WHERE repo = $1 AND sha256 = $2";
+    let done = sqlx::query(sql).bind(repo).bind(sha256.hex()).execute(&mut **tx).await?;
+    let sql = "DELETE FROM xet_files WHERE repo = $1 AND sha256 = $2";
+    sqlx::query(sql).bind(repo).bind(sha256.hex()).execute(&mut **tx).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// The files of `repo`, by digest, after `after`.
 ///
 /// # Errors
@@ -88,4 +157,63 @@ pub async fn list(
             Ok((row.try_get(0)?, size, Timestamp(row.try_get(2)?)))
         })
         .collect()
+}
+
+/// A file as the collector sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The digits of its SHA-256.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Since when no revision is known to cite it.
+    pub since: Option<Timestamp>,
+}
+
+/// The files of the repository of this id, by digest, after `after`, with what was noted of them.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn notes(connection: &mut AnyConnection, repo: &str, after: &str, limit: i64) -> Result<Vec<Note>, DbError> {
+    let sql = "SELECT sha256, size, loose_since FROM repo_files
+               WHERE repo = $1 AND sha256 > $2 ORDER BY sha256 LIMIT $3";
+    let rows = sqlx::query(sql).bind(repo).bind(after).bind(limit).fetch_all(connection).await?;
+    let row = |row: &sqlx::any::AnyRow| {
+        let since: Option<i64> = row.try_get(2)?;
+        let size = to_u64("repo_files.size", row.try_get(1)?)?;
+        Ok(Note { sha256: row.try_get(0)?, size, since: since.map(Timestamp) })
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Notes since when no revision cites the file, unless that is noted already; or that one does.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn note(tx: &mut Tx, repo: &str, sha256: &str, since: Option<Timestamp>) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE repo_files SET loose_since = $3
+         WHERE repo = $1 AND sha256 = $2 AND (loose_since IS NULL OR CAST($3 AS BIGINT) IS NULL)",
+    )
+    .bind(repo)
+    .bind(sha256)
+    .bind(since.map(|at| at.0))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the file if it was noted before this that no revision cites it. Says whether it did.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn collect(tx: &mut Tx, repo: &str, sha256: &str, before: Timestamp) -> Result<bool, DbError> {
+    let sql = "DELETE FROM repo_files WHERE repo = $1 AND sha256 = $2 AND loose_since < $3";
+    let done = sqlx::query(sql).bind(repo).bind(sha256).bind(before.0).execute(&mut **tx).await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM xet_files WHERE repo = $1 AND sha256 = $2";
+    sqlx::query(sql).bind(repo).bind(sha256).execute(&mut **tx).await?;
+    Ok(true)
 }

@@ -6,6 +6,7 @@ pub mod api;
 pub mod attributes;
 pub mod card;
 pub mod changes;
+pub mod cited;
 pub mod event;
 pub mod large;
 mod name;
@@ -13,6 +14,7 @@ pub mod ops;
 pub mod owned;
 pub mod place;
 pub mod push;
+pub mod quota;
 pub mod reads;
 pub mod store;
 pub mod terms;
@@ -199,6 +201,9 @@ pub enum RepoError {
     /// The log does not take what was done.
     #[error(transparent)]
     Log(#[from] AppendError),
+    /// Whoever owns it keeps as many bytes of large files as they may.
+    #[error(transparent)]
+    Quota(#[from] quota::Exceeded),
 }
 
 impl From<sqlx::Error> for RepoError {
@@ -220,6 +225,7 @@ impl From<RepoError> for ApiError {
             RepoError::Forbidden(_) => Self::new(Code::Forbidden, text),
             RepoError::Denied(decision) => Refusal::Denied { decision }.into(),
             RepoError::Log(inner) => inner.into(),
+            RepoError::Quota(_) => Self::new(Code::QuotaExceeded, text),
         }
     }
 }

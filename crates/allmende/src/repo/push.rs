@@ -8,10 +8,11 @@ use super::attributes::LARGE_BYTES;
 use super::changes::note_head;
 use super::event::{Event, RefUpdate, tell};
 use super::ops::{MAIN, Seen};
-use super::{RepoError, Right, large, store};
+use super::{RepoError, Right, large, quota, store};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
-use crate::git::objects::{MAX_POINTER_BYTES, Pointer};
+use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
+use crate::git::reach::Object;
 use crate::git::refs::{Change, is_valid_name};
 use crate::git::{GitError, GitRepo, Oid, RepoPath};
 
@@ -60,11 +61,13 @@ pub async fn look(app: &App, seen: &Seen, incoming: &Incoming, changes: &[Change
         return refuse("a branch or tag leads to no commit, or its commit was not sent").map_err(Into::into);
     }
     let (mut commits, mut small) = (Vec::new(), Vec::new());
-    let each = |object: crate::git::incoming::NewObject| {
+    let each = |object: Object| {
         match object.kind.as_str() {
             "commit" => commits.push(object.oid),
             "blob" if object.size > LARGE_BYTES => return refuse(too_large(&object.path, object.size)),
-            "blob" if object.size <= MAX_POINTER_BYTES && object.size >= 100 => small.push((object.oid, object.path)),
+            "blob" if (MIN_POINTER_BYTES..=MAX_POINTER_BYTES).contains(&object.size) => {
+                small.push((object.oid, object.path));
+            }
             _ => {}
         }
         Ok(())
@@ -139,12 +142,19 @@ async fn look_at_pointers(app: &App, seen: &Seen, git: &GitRepo, small: &[(Oid, 
         let oids: Vec<Oid> = some.iter().map(|(oid, _)| *oid).collect();
         for ((_, path), blob) in some.iter().zip(git.blobs(&oids).await?) {
             let Some(pointer) = blob.and_then(|bytes| Pointer::parse(&bytes)) else { continue };
+            if known.is_empty() {
+                let (mut connection, default) = (app.db.read().await?, app.config.default_quota_bytes);
+                match quota::require_in(&mut connection, &seen.repo, 0, default).await {
+                    Err(RepoError::Quota(exceeded)) => return refuse(exceeded.to_string()).map_err(Into::into),
+                    asked => asked?,
+                }
+            }
             if !known.insert((pointer.sha256.clone(), pointer.size)) {
                 continue;
             }
             let sha256: Option<Digest> = format!("sha256:{}", pointer.sha256).parse().ok();
             let held = match &sha256 {
-                Some(sha256) => large::held(&mut *app.db.read().await?, &seen.repo, sha256).await?,
+                Some(sha256) => large::cite(&app.db, &seen.repo, sha256).await?,
                 None => None,
             };
             if held != Some(pointer.size) {

@@ -285,6 +285,15 @@ pub async fn delete(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
     Ok(())
 }
 
+/// The ids of all repositories, after `after`.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn ids(connection: &mut AnyConnection, after: &str, limit: i64) -> Result<Vec<String>, DbError> {
+    let query = sqlx::query_scalar("SELECT id FROM repos WHERE id > $1 ORDER BY id LIMIT $2");
+    Ok(query.bind(after).bind(limit).fetch_all(connection).await?)
+}
+
 /// A page of repositories of a kind, with the index of their heads, newest change first.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use allmende_core::statement::AccessGranted;
 use allmende_core::time::Timestamp;
 
 use super::ops::Seen;
-use super::{Repo, RepoError, Right, right};
+use super::{Kind, Repo, RepoError, Right, right};
 use crate::account::{Account, Principal, Role, store as accounts};
 use crate::app::App;
 use crate::ledger::{AppendError, Item};
@@ -116,6 +116,29 @@ pub async fn may_read(app: &App, principal: Option<&Principal>, repo: &Repo) -> 
         Err(Some(decision)) if asked.is_member() => Err(RepoError::Denied(decision)),
         Err(_) if house => Ok(()),
         Err(_) => Err(RepoError::NotFound),
+    }
+}
+
+/// Refuses to copy files out of a collaboration, into what stands under the terms `to`, unless the terms let the caller do
+/// so: what they call *disclose* for data, and *release* for a model.
+///
+/// # Errors
+/// [`RepoError::Denied`] with the clauses.
+pub async fn may_leave(
+    app: &App,
+    principal: &Principal,
+    from: &Repo,
+    to: Option<&CollaborationId>,
+) -> Result<(), RepoError> {
+    let Some(collaboration) = from.collaboration.as_ref().filter(|own| to != Some(*own)) else { return Ok(()) };
+    let log = app.logs.get(collaboration).await?.ok_or(RepoError::NotFound)?;
+    let state = log.state().await?;
+    let asked = Asked { state: &state, asset: asset(from)?, at: app.clock.now(), principal };
+    let action = if from.kind == Kind::Model { Action::Release } else { Action::Disclose };
+    match asked.judge(action, Role::Write) {
+        Ok(()) => Ok(()),
+        Err(Some(decision)) => Err(RepoError::Denied(decision)),
+        Err(None) => Err(RepoError::NotFound),
     }
 }
 

@@ -175,10 +175,10 @@ impl Ingest {
     /// [`XetError::Db`].
     pub async fn begin(app: &App, repo: &Repo) -> Result<Self, XetError> {
         // Read first: each write waits for the disk, and many files follow each other.
-        let settled = store::settled(&mut *app.db.read().await?, repo).await?;
+        let settled = large::settled(&mut *app.db.read().await?, repo).await?;
         let domain = match settled {
             Some(domain) => domain,
-            None => transaction!(app.db, tx => { store::settle(tx, repo).await.map_err(XetError::from) })?,
+            None => transaction!(app.db, tx => { large::settle(tx, repo).await.map_err(XetError::from) })?,
         };
         let (cutter, packer) = (Cutter::default(), Packer::default());
         let (app, repo, gathered) = (app.clone(), repo.clone(), Vec::new());
@@ -298,9 +298,9 @@ impl Ingest {
         self.kept().await?;
         let segments = std::mem::take(&mut self.packer.segments);
         let file = Held { hash, sha256, size: self.size, segments };
-        let (repo, now) = (&self.repo, self.app.clock.now());
+        let (repo, domain, now) = (&self.repo, &self.domain, self.app.clock.now());
         transaction!(self.app.db, tx => {
-            store::put_file(tx, repo, &file).await?;
+            store::put_file(tx, repo, domain, &file).await?;
             large::hold(tx, repo, &sha256, file.size, Some(&hash), now).await.map_err(XetError::from)
         })?;
         Ok(Stored { sha256, xet_hash: hash, size: self.size })

@@ -7,7 +7,10 @@
 //! Architecture invariant: a file cites only xorbs that came in through its own repository or through one in the same
 //! domain that its sender may read then. Questions for xorbs, chunks and files are answered from those alone.
 
+pub mod archive;
 pub mod check;
+pub mod collect;
+pub mod copy;
 pub mod ingest;
 pub mod pass;
 pub mod read;
@@ -26,6 +29,7 @@ use crate::blobs::BlobError;
 use crate::db::DbError;
 use crate::error::{ApiError, Code};
 use crate::repo::{self, Gate, Repo, RepoError, Right, ops};
+use crate::transaction;
 
 pub use store::Held;
 
@@ -65,6 +69,9 @@ pub enum XetError {
     /// A part of a file that cannot be given.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A xorb was collected while a file was made of it.
+    #[error("a part of the file was collected meanwhile: send the file again")]
+    Collected,
     /// Work of this program broke off.
     #[error("the work broke off")]
     Broken(#[from] tokio::task::JoinError),
@@ -80,7 +87,7 @@ impl XetError {
     /// Whether the same may succeed later.
     #[must_use]
     pub const fn passes(&self) -> bool {
-        matches!(self, Self::Db(_) | Self::Blob(_) | Self::Broken(_))
+        matches!(self, Self::Db(_) | Self::Blob(_) | Self::Broken(_) | Self::Collected)
     }
 }
 
@@ -97,6 +104,7 @@ impl From<XetError> for ApiError {
             XetError::Token(_) => Self::new(Code::Unauthenticated, text),
             XetError::NotFound(_) => Self::new(Code::NotFound, text),
             XetError::Plan(PlanError::OutOfRange { .. }) => Self::new(Code::RangeNotSatisfiable, text),
+            XetError::Collected => Self::new(Code::Unavailable, text).retry_after_s(1),
             XetError::Plan(_) | XetError::Broken(_) => Self::internal(error),
         }
     }
@@ -167,6 +175,10 @@ impl Session {
         for xorb in candidates {
             if !self.may_cite(app, &domain, &xorb).await? {
                 continue;
+            }
+            // Whoever hears of it cites it soon.
+            if let Some(Some(_)) = store::loose_since(&mut *app.db.read().await?, &domain, &xorb).await? {
+                transaction!(app.db, tx => { store::keep_xorb(tx, &domain, &xorb).await })?;
             }
             let Some(stored) = store::xorb(&mut *app.db.read().await?, &domain, &xorb).await? else { continue };
             let now_s = app.clock.now().0.div_euclid(1_000).unsigned_abs();

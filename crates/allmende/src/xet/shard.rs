@@ -15,7 +15,7 @@ use super::store::{self, Held};
 use super::{Session, XetError};
 use crate::app::App;
 use crate::blobs::BlobError;
-use crate::repo::large;
+use crate::repo::{large, quota};
 use crate::transaction;
 
 /// The entries of a shard, of which nothing is believed yet. At most as long as a shard may be.
@@ -66,6 +66,14 @@ fn no(text: impl Into<String>) -> XetError {
     XetError::False(text.into())
 }
 
+/// Clients remember for weeks what they sent, also what was deleted here since.
+fn missing(xorb: &XetHash) -> String {
+    format!(
+        "xorb {xorb} is not in this repository. If it was deleted here, let your client forget that it once sent it: delete \
+         the folder 'xet' in its cache (~/.cache/huggingface), and send the file again"
+    )
+}
+
 impl Session {
     /// Checks all claims, calling `checked` after each, then registers the files. Says whether one of them is new.
     ///
@@ -92,10 +100,11 @@ impl Session {
         let now = app.clock.now();
         let domain = tables.domain();
         transaction!(app.db, tx => {
-            store::settle(tx, self.repo()).await?;
+            large::settle(tx, self.repo()).await?;
+            quota::require(tx, domain, 0, app.config.default_quota_bytes).await?;
             let mut is_new = false;
             for (file, first) in &files {
-                is_new |= store::put_file(tx, self.repo(), file).await?;
+                is_new |= store::put_file(tx, self.repo(), domain, file).await?;
                 if let (Some(first), Some(segment)) = (first, file.segments.first()) {
                     store::put_chunk(tx, domain, first, &segment.xorb).await?;
                 }
@@ -107,7 +116,7 @@ impl Session {
 
     async fn check_xorb(&self, app: &App, tables: &mut Tables, claimed: &XorbInfo) -> Result<(), XetError> {
         if !self.may_cite(app, tables.domain(), &claimed.hash).await? {
-            return Err(no(format!("xorb {} was not uploaded to this repository", claimed.hash)));
+            return Err(no(missing(&claimed.hash)));
         }
         let stored = tables.get(&claimed.hash).await?;
         let same = stored.chunks.len() == claimed.chunks.len()
@@ -144,10 +153,7 @@ impl Session {
         for segment in &segments {
             if !citable.contains(&segment.xorb) {
                 if !self.may_cite(app, tables.domain(), &segment.xorb).await? {
-                    return Err(no(format!(
-                        "file {hash} cites xorb {}, which is not in this repository",
-                        segment.xorb
-                    )));
+                    return Err(no(format!("file {hash}: {}", missing(&segment.xorb))));
                 }
                 citable.insert(segment.xorb);
             }

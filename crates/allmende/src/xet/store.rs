@@ -1,5 +1,7 @@
 //! Xorbs, files and chunks in the database.
 
+use std::collections::BTreeSet;
+
 use allmende_core::digest::Digest;
 use allmende_core::time::Timestamp;
 use allmende_formats::xet::XetHash;
@@ -7,9 +9,12 @@ use allmende_formats::xet::shard::Segment;
 use allmende_formats::xet::xorb::Xorb;
 use sqlx::{AnyConnection, Row as _};
 
+use super::XetError;
 use super::table::{self, Stored};
 use crate::db::{DbError, Tx, to_i64, to_u64};
-use crate::repo::Repo;
+use crate::repo::{Repo, RepoError, quota};
+
+pub(super) use crate::repo::large::{domain, settle};
 
 /// One chunk in this many is looked for when files are cut here; a multiple of it is what clients ask for.
 pub(super) const SAMPLE: u64 = 16;
@@ -31,31 +36,10 @@ fn corrupt(column: &'static str, message: impl std::fmt::Display) -> DbError {
     DbError::Corrupt { column, message: message.to_string() }
 }
 
-/// The domain that the repository's bytes lie in.
-pub(super) async fn domain(connection: &mut AnyConnection, repo: &Repo) -> Result<String, DbError> {
-    Ok(settled(connection, repo).await?.unwrap_or_else(|| repo.domain()))
-}
-
-/// The same once it stays so.
-pub(super) async fn settled(connection: &mut AnyConnection, repo: &Repo) -> Result<Option<String>, DbError> {
-    let kept = sqlx::query_scalar("SELECT domain FROM repo_domains WHERE repo = $1");
-    Ok(kept.bind(&repo.id).fetch_optional(connection).await?)
-}
-
-/// The same, and it stays so.
-pub(super) async fn settle(tx: &mut Tx, repo: &Repo) -> Result<String, DbError> {
-    sqlx::query("INSERT INTO repo_domains (repo, domain) VALUES ($1, $2) ON CONFLICT (repo) DO NOTHING")
-        .bind(&repo.id)
-        .bind(repo.domain())
-        .execute(&mut **tx)
-        .await?;
-    domain(tx, repo).await
-}
-
 /// What became of a xorb.
 pub(super) struct Put {
-    /// The table that stands, which another sender may have brought first.
-    pub table: Vec<u8>,
+    /// How the name of the object that stands ends, which another sender may have brought first.
+    pub object: String,
     /// Whether the repository did not hold it before.
     pub is_new: bool,
 }
@@ -66,19 +50,26 @@ pub(super) async fn put_xorb(
     domain: &str,
     repo: &Repo,
     xorb: &Xorb,
-    table: &[u8],
+    (table, object): (&[u8], &str),
+    default_quota: u64,
     now: Timestamp,
-) -> Result<Put, DbError> {
-    let hash = xorb.hash.to_string();
+) -> Result<Put, RepoError> {
+    let (hash, size) = (xorb.hash.to_string(), xorb.content_bytes + xorb.footer_bytes);
+    let is_new = !holds(tx, repo, &xorb.hash).await?;
+    if is_new {
+        // Asked of whoever holds it not, also where the domain has it: nobody learns what others of it hold.
+        quota::require(tx, domain, size, default_quota).await?;
+    }
     sqlx::query(
-        "INSERT INTO xorbs (domain, hash, size, chunks, stored_at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (domain, hash) DO NOTHING",
+        "INSERT INTO xorbs (domain, hash, size, chunks, stored_at, object) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (domain, hash) DO UPDATE SET loose_since = NULL",
     )
     .bind(domain)
     .bind(&hash)
-    .bind(to_i64(xorb.content_bytes + xorb.footer_bytes)?)
+    .bind(to_i64(size)?)
     .bind(table)
     .bind(now.0)
+    .bind(object)
     .execute(&mut **tx)
     .await?;
     for (place, chunk) in xorb.chunks.iter().enumerate() {
@@ -86,17 +77,40 @@ pub(super) async fn put_xorb(
             put_chunk(tx, domain, &chunk.hash, &xorb.hash).await?;
         }
     }
-    let held = sqlx::query("INSERT INTO repo_xorbs (repo, xorb) VALUES ($1, $2) ON CONFLICT (repo, xorb) DO NOTHING")
+    sqlx::query("INSERT INTO repo_xorbs (repo, xorb) VALUES ($1, $2) ON CONFLICT (repo, xorb) DO NOTHING")
         .bind(&repo.id)
         .bind(&hash)
         .execute(&mut **tx)
         .await?;
-    let table = sqlx::query_scalar("SELECT chunks FROM xorbs WHERE domain = $1 AND hash = $2")
+    let object = sqlx::query_scalar("SELECT object FROM xorbs WHERE domain = $1 AND hash = $2")
         .bind(domain)
         .bind(&hash)
         .fetch_one(&mut **tx)
         .await?;
-    Ok(Put { table, is_new: held.rows_affected() == 1 })
+    Ok(Put { object, is_new })
+}
+
+/// Since when no file cites the xorb, if it is there.
+pub(super) async fn loose_since(
+    connection: &mut AnyConnection,
+    domain: &str,
+    xorb: &XetHash,
+) -> Result<Option<Option<i64>>, DbError> {
+    let query = sqlx::query_scalar("SELECT loose_since FROM xorbs WHERE domain = $1 AND hash = $2");
+    Ok(query.bind(domain).bind(xorb.to_string()).fetch_optional(connection).await?)
+}
+
+/// Says that a file is about to cite the xorb: it is not collected any more. Says whether it is there.
+pub(super) async fn keep_xorb(tx: &mut Tx, domain: &str, xorb: &XetHash) -> Result<bool, DbError> {
+    let loose = loose_since(tx, domain, xorb).await?;
+    if let Some(Some(_)) = loose {
+        sqlx::query("UPDATE xorbs SET loose_since = NULL WHERE domain = $1 AND hash = $2")
+            .bind(domain)
+            .bind(xorb.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(loose.is_some())
 }
 
 /// Says that the chunk is found in the xorb.
@@ -118,12 +132,23 @@ pub(super) async fn xorb(
     domain: &str,
     hash: &XetHash,
 ) -> Result<Option<Stored>, DbError> {
-    let table: Option<Vec<u8>> = sqlx::query_scalar("SELECT chunks FROM xorbs WHERE domain = $1 AND hash = $2")
+    let row = sqlx::query("SELECT chunks, object FROM xorbs WHERE domain = $1 AND hash = $2")
         .bind(domain)
         .bind(hash.to_string())
         .fetch_optional(connection)
         .await?;
-    table.map(|table| Stored::read(domain, hash, &table)).transpose()
+    row.map(|row| {
+        let (table, object): (Vec<u8>, String) = (row.try_get(0)?, row.try_get(1)?);
+        Stored::read(domain, hash, &table, &object)
+    })
+    .transpose()
+}
+
+/// The bytes of the object of a xorb.
+pub(super) async fn size(connection: &mut AnyConnection, domain: &str, hash: &XetHash) -> Result<Option<u64>, DbError> {
+    let query = sqlx::query_scalar("SELECT size FROM xorbs WHERE domain = $1 AND hash = $2");
+    let size: Option<i64> = query.bind(domain).bind(hash.to_string()).fetch_optional(connection).await?;
+    size.map(|size| to_u64("xorbs.size", size)).transpose()
 }
 
 /// Whether the xorb came in through the repository.
@@ -177,8 +202,14 @@ pub(super) async fn own_with_chunk(
     Ok(hashes(&found.await?)?.pop())
 }
 
-/// Records a file whose segments were checked. Says whether the repository did not hold it before.
-pub(super) async fn put_file(tx: &mut Tx, repo: &Repo, file: &Held) -> Result<bool, DbError> {
+/// Records a file whose segments were checked, and keeps what it cites. Says whether the repository did not hold it before.
+pub(super) async fn put_file(tx: &mut Tx, repo: &Repo, domain: &str, file: &Held) -> Result<bool, XetError> {
+    let cited: BTreeSet<&XetHash> = file.segments.iter().map(|segment| &segment.xorb).collect();
+    for xorb in cited {
+        if !keep_xorb(tx, domain, xorb).await? {
+            return Err(XetError::Collected);
+        }
+    }
     let done = sqlx::query(
         "INSERT INTO xet_files (repo, hash, sha256, size, segments) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (repo, hash) DO NOTHING",
@@ -210,19 +241,33 @@ pub(super) async fn file(connection: &mut AnyConnection, repo: &Repo, hash: &Xet
     }))
 }
 
-/// Xorbs of all domains with their sizes and tables, by domain and hash, after the given ones.
+/// A xorb as its row says.
+pub(super) struct Listed {
+    pub domain: String,
+    pub hash: XetHash,
+    pub size: u64,
+    pub table: Vec<u8>,
+    pub object: String,
+}
+
+/// Xorbs of all domains, by domain and hash, after the given ones.
 pub(super) async fn xorbs(
     connection: &mut AnyConnection,
     after: (&str, &str),
     limit: i64,
-) -> Result<Vec<(String, XetHash, u64, Vec<u8>)>, DbError> {
-    let sql = "SELECT domain, hash, size, chunks FROM xorbs
+) -> Result<Vec<Listed>, DbError> {
+    let sql = "SELECT domain, hash, size, chunks, object FROM xorbs
                WHERE domain > $1 OR (domain = $1 AND hash > $2) ORDER BY domain, hash LIMIT $3";
     let rows = sqlx::query(sql).bind(after.0).bind(after.1).bind(limit).fetch_all(connection).await?;
     let row = |row: &sqlx::any::AnyRow| {
         let hash: String = row.try_get(1)?;
-        let hash = hash.parse().map_err(|e| corrupt("xorbs.hash", e))?;
-        Ok((row.try_get(0)?, hash, to_u64("xorbs.size", row.try_get(2)?)?, row.try_get(3)?))
+        Ok(Listed {
+            domain: row.try_get(0)?,
+            hash: hash.parse().map_err(|e| corrupt("xorbs.hash", e))?,
+            size: to_u64("xorbs.size", row.try_get(2)?)?,
+            table: row.try_get(3)?,
+            object: row.try_get(4)?,
+        })
     };
     rows.iter().map(row).collect()
 }
@@ -254,4 +299,99 @@ pub(super) async fn holdings_without_file(
                ORDER BY h.repo, h.sha256 LIMIT $1";
     let rows = sqlx::query(sql).bind(limit).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The domains that have xorbs.
+pub(super) async fn domains(connection: &mut AnyConnection) -> Result<Vec<String>, DbError> {
+    Ok(sqlx::query_scalar("SELECT DISTINCT domain FROM xorbs ORDER BY domain").fetch_all(connection).await?)
+}
+
+/// What the files of a domain are made of, by repository and hash, after the given ones.
+pub(super) async fn segments(
+    connection: &mut AnyConnection,
+    domain: &str,
+    after: (&str, &str),
+    limit: i64,
+) -> Result<Vec<(String, String, Vec<Segment>)>, DbError> {
+    let sql = "SELECT f.repo, f.hash, f.segments FROM xet_files f JOIN repo_domains d ON d.repo = f.repo
+               WHERE d.domain = $1 AND (f.repo > $2 OR (f.repo = $2 AND f.hash > $3))
+               ORDER BY f.repo, f.hash LIMIT $4";
+    let rows = sqlx::query(sql).bind(domain).bind(after.0).bind(after.1).bind(limit).fetch_all(connection).await?;
+    let row = |row: &sqlx::any::AnyRow| {
+        Ok((row.try_get(0)?, row.try_get(1)?, table::segments(&row.try_get::<Vec<u8>, _>(2)?)?))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// The xorbs of a domain by hash, after the given one: their sizes, and since when nothing cites them.
+pub(super) async fn notes(
+    connection: &mut AnyConnection,
+    domain: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(XetHash, u64, Option<Timestamp>)>, DbError> {
+    let sql = "SELECT hash, size, loose_since FROM xorbs WHERE domain = $1 AND hash > $2 ORDER BY hash LIMIT $3";
+    let rows = sqlx::query(sql).bind(domain).bind(after).bind(limit).fetch_all(connection).await?;
+    let row = |row: &sqlx::any::AnyRow| {
+        let hash: String = row.try_get(0)?;
+        let hash = hash.parse().map_err(|e| corrupt("xorbs.hash", e))?;
+        let since: Option<i64> = row.try_get(2)?;
+        Ok((hash, to_u64("xorbs.size", row.try_get(1)?)?, since.map(Timestamp)))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Notes since when nothing cites the xorb, unless that is noted already; or that something does.
+pub(super) async fn note(tx: &mut Tx, domain: &str, xorb: &XetHash, since: Option<Timestamp>) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE xorbs SET loose_since = $3
+         WHERE domain = $1 AND hash = $2 AND (loose_since IS NULL OR CAST($3 AS BIGINT) IS NULL)",
+    )
+    .bind(domain)
+    .bind(xorb.to_string())
+    .bind(since.map(|at| at.0))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the xorb if it was noted before this that nothing cites it. Gives what is to be deleted then.
+pub(super) async fn collect(
+    tx: &mut Tx,
+    domain: &str,
+    hash: &XetHash,
+    before: Timestamp,
+) -> Result<Option<Stored>, DbError> {
+    let stored = xorb(tx, domain, hash).await?;
+    let text = hash.to_string();
+    let sql = "DELETE FROM xorbs WHERE domain = $1 AND hash = $2 AND loose_since < $3";
+    let done = sqlx::query(sql).bind(domain).bind(&text).bind(before.0).execute(&mut **tx).await?;
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    for sql in [
+        "DELETE FROM xet_chunks WHERE domain = $1 AND xorb = $2",
+        "DELETE FROM repo_xorbs WHERE xorb = $2 AND repo IN (SELECT repo FROM repo_domains WHERE domain = $1)",
+    ] {
+        sqlx::query(sql).bind(domain).bind(&text).execute(&mut **tx).await?;
+    }
+    Ok(stored)
+}
+
+/// Ids of repositories that are not there and hold files, with when they got the last of them.
+pub(super) async fn orphans(connection: &mut AnyConnection) -> Result<Vec<(String, Timestamp)>, DbError> {
+    let sql = "SELECT repo, MAX(held_at) FROM repo_files f
+               WHERE NOT EXISTS (SELECT 1 FROM repos r WHERE r.id = f.repo) GROUP BY repo ORDER BY repo";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, Timestamp(row.try_get(1)?)))).collect()
+}
+
+/// Forgets what a repository held that is not there.
+pub(super) async fn forget_orphan(tx: &mut Tx, repo: &str) -> Result<(), DbError> {
+    for table in ["repo_files", "xet_files", "repo_xorbs", "repo_domains"] {
+        let sql =
+            format!("DELETE FROM {table} WHERE repo = $1 AND NOT EXISTS (SELECT 1 FROM repos WHERE repos.id = $1)");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(repo).execute(&mut **tx).await?;
+    }
+    Ok(())
 }

@@ -8,6 +8,8 @@ use crate::blobs::Name;
 use crate::db::DbError;
 use allmende_core::digest::Digest;
 
+/// The folder of all xorbs.
+pub(super) const FOLDER: &str = "xet";
 const CHUNK_BYTES: usize = 40;
 const SEGMENT_BYTES: usize = 44;
 
@@ -21,8 +23,8 @@ pub(super) struct Stored {
 
 impl Stored {
     /// What the row of a xorb says.
-    pub fn read(domain: &str, hash: &XetHash, table: &[u8]) -> Result<Self, DbError> {
-        Ok(Self { hash: *hash, chunks: chunks(table)?, name: name(domain, hash, table) })
+    pub fn read(domain: &str, hash: &XetHash, table: &[u8], object: &str) -> Result<Self, DbError> {
+        Ok(Self { hash: *hash, chunks: chunks(table)?, name: name(domain, hash, table, object) })
     }
 
     /// As shards list it.
@@ -40,10 +42,19 @@ impl Stored {
 }
 
 /// Where a xorb lies. The same chunks can be packed in several ways, and the table of one is wrong for the bytes of
-/// another: so the table is a part of the name, and none ever takes another's place.
-pub(super) fn name(domain: &str, hash: &XetHash, table: &[u8]) -> Name {
+/// another; and a xorb that was collected may come again while its old object is being deleted. So the name ends with
+/// `object`, which no two stored xorbs have in common. Those of older versions end with their layout instead.
+pub(super) fn name(domain: &str, hash: &XetHash, table: &[u8], object: &str) -> Name {
     let (hash, layout) = (hash.to_string(), Digest::of(table).hex());
-    Name::of(&["xet", domain, &hash[..2], &format!("{hash}-{}", &layout[..16])])
+    let ending = if object.is_empty() { &layout[..16] } else { object };
+    Name::of(&[FOLDER, domain, &hash[..2], &format!("{hash}-{ending}")])
+}
+
+/// The domain and the hash of a xorb whose object has this name.
+pub(super) fn named(name: &str) -> Option<(&str, XetHash)> {
+    let (domain, rest) = name.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
+    let (hash, _) = rest.split_once('/')?.1.split_once('-')?;
+    Some((domain, hash.parse().ok()?))
 }
 
 pub(super) fn encode_chunks(chunks: &[Chunk]) -> Vec<u8> {
@@ -114,10 +125,14 @@ mod tests {
         let chunk = |start, packed_bytes| Chunk { hash, start, packed_bytes, unpacked_bytes: 9 };
         let all = vec![chunk(0, 5), chunk(13, 1)];
         let table = encode_chunks(&all);
-        let stored = Stored::read("a-1", &hash, &table).unwrap();
+        let stored = Stored::read("a-1", &hash, &table, "").unwrap();
         assert_eq!((&stored.chunks, stored.info().bytes_in_xorb), (&all, 18));
         assert!(stored.name.to_string().starts_with("xet/a-1/07/0707"));
-        assert!(Stored::read("a-1", &hash, &table[1..]).is_err());
+        assert_eq!(named(&stored.name.to_string()), Some(("a-1", hash)));
+        let drawn = name("a-1", &hash, &table, "drawn").to_string();
+        assert!(drawn.ends_with("-drawn") && named(&drawn) == Some(("a-1", hash)));
+        assert_eq!((named("sha256/00/x"), named("xet/a-1/00/x")), (None, None));
+        assert!(Stored::read("a-1", &hash, &table[1..], "").is_err());
         let part = Segment { xorb: hash, unpacked_bytes: 3, chunk_start: 1, chunk_end: 2, range_hash: None };
         assert_eq!(segments(&encode_segments(&[part, part])).unwrap(), [part, part]);
     }

@@ -7,9 +7,11 @@ use futures::{Stream, StreamExt as _};
 
 use super::pass::Ticket;
 use super::{Session, XetError, store, table};
+use crate::account::new_id;
 use crate::app::App;
 use crate::blobs::{BlobError, Staged};
-use crate::repo::Repo;
+use crate::error::ApiError;
+use crate::repo::{Repo, RepoError, quota};
 use crate::transaction;
 
 /// Bytes that are gathered before they are checked.
@@ -26,6 +28,8 @@ impl Session {
         expected: &XetHash,
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<bool, XetError> {
+        // Before anything is taken: how much it will be is known at its end alone, and asked again then.
+        quota::require_in(&mut *app.db.read().await?, self.repo(), 0, app.config.default_quota_bytes).await?;
         let mut body = std::pin::pin!(body);
         let mut staged = app.blobs.stage().await?;
         let mut validator = Validator::new();
@@ -84,20 +88,24 @@ impl Session {
 /// Gives a checked xorb its name and records that `repo` holds it. Says whether it did not before.
 pub(super) async fn keep(app: &App, repo: &Repo, xorb: &Xorb, staged: Staged) -> Result<bool, XetError> {
     let table = table::encode_chunks(&xorb.chunks);
-    let now = app.clock.now();
+    let (now, quota) = (app.clock.now(), app.config.default_quota_bytes);
     let domain = store::domain(&mut *app.db.read().await?, repo).await?;
-    let name = table::name(&domain, &xorb.hash, &table);
+    let object = new_id().map_err(ApiError::from)?;
+    let name = table::name(&domain, &xorb.hash, &table, &object);
     staged.publish(&name).await?;
-    let put = transaction!(app.db, tx => {
+    let put: Result<store::Put, XetError> = transaction!(app.db, tx => {
         let settled = store::settle(tx, repo).await?;
         if settled != domain {
             return Err(XetError::False("the repository moved meanwhile: send it again".to_owned()));
         }
-        store::put_xorb(tx, &domain, repo, xorb, &table, now).await.map_err(XetError::from)
-    })?;
-    if put.table != table {
-        // Another sender's packing stands; a reader of ours does not exist.
-        app.blobs.delete_named(&name).await?;
+        Ok(store::put_xorb(tx, &domain, repo, xorb, (&table, &object), quota, now).await?)
+    });
+    match &put {
+        // Another sender's object stands; a reader of ours does not exist.
+        Ok(put) if put.object != object => app.blobs.delete_named(&name).await?,
+        // Whether something was written is known of these errors alone. What stays otherwise is collected later.
+        Err(XetError::Repo(RepoError::Quota(_)) | XetError::False(_)) => app.blobs.delete_named(&name).await?,
+        _ => {}
     }
-    Ok(put.is_new)
+    put.map(|put| put.is_new)
 }

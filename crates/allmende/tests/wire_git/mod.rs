@@ -4,6 +4,7 @@ mod crashed;
 mod hostile;
 mod large;
 mod ordinary;
+mod restored;
 mod strangers;
 
 use std::path::{Path, PathBuf};

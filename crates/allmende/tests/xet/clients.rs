@@ -10,6 +10,19 @@ use super::{Person, World, noise};
 
 /// Runs a program of the Python environment against the hub, in a home of its own.
 async fn run(world: &World, person: &Person, home: &Path, program: &str, args: &[&str]) -> String {
+    let (fine, text) = tried(world, person, home, program, args).await;
+    assert!(fine, "{program} {args:?}: {text}");
+    text
+}
+
+/// What `hf` says of what it cannot do.
+pub async fn fails(world: &World, person: &Person, home: &Path, args: &[&str]) -> String {
+    let (fine, text) = tried(world, person, home, "hf", args).await;
+    assert!(!fine, "hf {args:?}: {text}");
+    text
+}
+
+async fn tried(world: &World, person: &Person, home: &Path, program: &str, args: &[&str]) -> (bool, String) {
     let mut command = Command::new(program);
     command.args(args).env("HF_ENDPOINT", &world.hub.url).env("HF_TOKEN", &person.token).env("HF_HOME", home);
     command.env("HF_HUB_DISABLE_PROGRESS_BARS", "1").env("HF_HUB_DISABLE_UPDATE_CHECK", "1").env("NO_COLOR", "1");
@@ -17,8 +30,7 @@ async fn run(world: &World, person: &Person, home: &Path, program: &str, args: &
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let output = output.unwrap_or_else(|e| panic!("{program}: {e}; put .venv/bin first in PATH, as ./check does"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {text}");
-    text
+    (output.status.success(), text)
 }
 
 /// The hash that the client computes for a file.
@@ -27,11 +39,11 @@ async fn hash(world: &World, person: &Person, home: &Path, path: &Path) -> Strin
     run(world, person, home, "python3", &["-c", script, path.to_str().unwrap()]).await.trim().to_owned()
 }
 
-async fn upload(world: &World, person: &Person, repo: &Repo, home: &Path, path: &Path, name: &str) {
+pub async fn upload(world: &World, person: &Person, repo: &Repo, home: &Path, path: &Path, name: &str) {
     run(world, person, home, "hf", &["upload", &repo.full_name(), path.to_str().unwrap(), name]).await;
 }
 
-async fn download(world: &World, person: &Person, repo: &Repo, name: &str) -> Vec<u8> {
+pub async fn download(world: &World, person: &Person, repo: &Repo, name: &str) -> Vec<u8> {
     let home = tempfile::tempdir().unwrap();
     let to = home.path().join("to");
     let args = ["download", &repo.full_name(), name, "--local-dir", to.to_str().unwrap()];

@@ -1,7 +1,10 @@
 //! The store of large files, through a real server, by the clients of others and by forgers.
 
 mod clients;
+mod collected;
+mod copied;
 mod forged;
+mod quotas;
 mod store;
 
 use std::path::Path;

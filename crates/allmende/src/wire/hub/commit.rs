@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::refs::led_to;
 use super::{Base, HubError, There, commit_of};
 use crate::app::App;
 use crate::discussion::{self, Status, pulls};
@@ -19,7 +20,7 @@ use crate::extract::{self, Path};
 use crate::git::{GitError, RepoPath};
 use crate::repo::attributes::{self, LARGE_BYTES};
 use crate::repo::changes::{Change, Commit};
-use crate::repo::{RepoError, Right};
+use crate::repo::{RepoError, Right, quota};
 
 /// Most files in one question before a commit.
 const MAX_FILES: usize = 256;
@@ -77,19 +78,28 @@ pub async fn preupload(
             _ => String::new(),
         },
     };
+    let (mut any_large, mut largest_new) = (false, 0);
     let answers = question.files.iter().zip(&paths).map(|(file, path)| {
         let sample = STANDARD.decode(&file.sample).unwrap_or_default();
         let text =
             std::str::from_utf8(&sample).map_or_else(|e| e.error_len().is_none(), |_| true) && !sample.contains(&0);
         let large = file.size > 0 && (file.size > LARGE_BYTES || attributes::is_large(&lines, path) || !text);
         let entry = standing.iter().find(|entry| entry.path == path.as_str());
+        any_large |= large;
+        largest_new = largest_new.max(if large && entry.is_none() { file.size } else { 0 });
         let oid = entry.map(|e| e.pointer.as_ref().map_or_else(|| e.oid.to_string(), |p| p.sha256.clone()));
         json!({
             "path": file.path, "uploadMode": if large { "lfs" } else { "regular" },
             "shouldIgnore": attributes::is_ignored(&ignored, path), "oid": oid,
         })
     });
-    Ok(Json(json!({ "files": answers.collect::<Vec<_>>() })))
+    let answers: Vec<Value> = answers.collect();
+    if any_large && there.seen.right >= Right::Write {
+        // The last place where clients show words: of the doors that take chunks they show the status alone.
+        let (mut connection, default) = (app.db.read().await?, app.config.default_quota_bytes);
+        quota::require_in(&mut connection, &there.seen.repo, largest_new, default).await?;
+    }
+    Ok(Json(json!({ "files": answers })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -284,7 +294,7 @@ pub async fn commit(
             let branch = format!("refs/heads/{revision}");
             let head = git.resolve(&branch).await.map_err(|_| GitError::NoRevision(revision.clone()))?;
             let from = match parent_commit.as_deref() {
-                Some(parent) => git.resolve(parent).await?,
+                Some(parent) => led_to(&git, parent).await?,
                 None => head,
             };
             let pull = pulls::Start { status: Status::Open, base: branch, from: Some(from) };

@@ -8,9 +8,11 @@ mod account;
 mod collections;
 pub(super) mod commit;
 mod discussions;
+mod duplicate;
 mod error;
 mod history;
 mod info;
+mod lfs_files;
 mod likes;
 mod page;
 mod refs;
@@ -70,6 +72,7 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/discussions/{num}/merge", post(discussions::merge))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/edit", post(discussions::edit))
         .route("/api/{kind}/{space}/{name}/discussions/{num}/comment/{id}/hide", post(discussions::hide))
+        .route("/api/{kind}/{space}/{name}/lfs-files", get(lfs_files::list))
         .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
         .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .merge(missing())
@@ -131,6 +134,9 @@ fn exchange() -> Router<App> {
 pub fn transfers() -> Router<App> {
     Router::new()
         .route("/api/{kind}/{space}/{name}/commit/{revision}", post(commit::commit))
+        .route("/api/{kind}/{space}/{name}/duplicate", post(duplicate::duplicate))
+        .route("/api/{kind}/{space}/{name}/lfs-files/batch", post(lfs_files::batch))
+        .route("/api/{kind}/{space}/{name}/lfs-files/duplicate", post(lfs_files::duplicate))
         .route("/{space}/{name}/resolve/{revision}/{*path}", get(resolve::model))
         .route("/{prefix}/{space}/{name}/resolve/{revision}/{*path}", get(resolve::other))
 }

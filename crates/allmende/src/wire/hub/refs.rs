@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::Code;
 use crate::extract::{Body, Path};
 use crate::git::refs::{Change, is_valid_name};
-use crate::git::{GitError, Oid};
+use crate::git::{GitError, GitRepo, Oid};
 use crate::repo::Right;
 use crate::repo::event::tell_ref;
 use crate::repo::ops::{MAIN, author};
@@ -53,6 +53,12 @@ fn optional<T: serde::de::DeserializeOwned + Default>(body: &[u8]) -> Result<T, 
     serde_json::from_slice(body).map_err(|e| HubError::new(Code::BadRequest, format!("the body: {e}")))
 }
 
+/// The commit of a revision that a ref may be given: one that another leads to. What none leads to may have lost files.
+pub(super) async fn led_to(git: &GitRepo, revision: &str) -> Result<Oid, GitError> {
+    let commit = git.resolve(revision).await?;
+    if git.is_led_to(commit).await? { Ok(commit) } else { Err(GitError::NoRevision(revision.to_owned())) }
+}
+
 /// Begins a branch.
 pub async fn branch(
     State(app): State<App>,
@@ -67,7 +73,7 @@ pub async fn branch(
         return Err(HubError::new(Code::BadRequest, format!("Invalid reference for a branch: {name}")));
     }
     let git = there.git(&app);
-    let to = git.resolve(new.starting_point.as_deref().unwrap_or("main")).await?;
+    let to = led_to(&git, new.starting_point.as_deref().unwrap_or("main")).await?;
     let old = if new.overwrite { git.resolve(&full).await.unwrap_or(Oid::ZERO) } else { Oid::ZERO };
     match git.change_refs(&[Change { name: full.clone(), old, new: to }]).await {
         Err(GitError::Moved(_)) => Err(GitError::RefExists(full).into()),
@@ -122,7 +128,7 @@ pub async fn tag(
     let new: NewTag =
         serde_json::from_slice(&body).map_err(|e| HubError::new(Code::BadRequest, format!("the body: {e}")))?;
     let git = there.git(&app);
-    let commit = git.resolve(&revision).await?;
+    let commit = led_to(&git, &revision).await?;
     let message = new.message.as_deref().filter(|message| !message.trim().is_empty());
     git.tag(&new.tag, commit, message, &author(principal).line(app.clock.now())).await?;
     tell_ref(&app, &there.seen.repo, &format!("refs/tags/{}", new.tag), Oid::ZERO, commit).await;

@@ -35,7 +35,7 @@ fn kind(word: Option<&str>) -> Result<Kind, HubError> {
     Kind::parse(word).ok_or_else(|| HubError::new(Code::BadRequest, format!("Invalid repo type: {word}")))
 }
 
-fn visibility(word: Option<&str>, private: Option<bool>) -> Result<Option<bool>, HubError> {
+pub(super) fn visibility(word: Option<&str>, private: Option<bool>) -> Result<Option<bool>, HubError> {
     match word {
         None => Ok(private),
         Some("public") => Ok(Some(false)),
@@ -45,8 +45,15 @@ fn visibility(word: Option<&str>, private: Option<bool>) -> Result<Option<bool>,
     }
 }
 
-fn address(base: &str, repo: &Repo) -> String {
+pub(super) fn address(base: &str, repo: &Repo) -> String {
     format!("{base}/{}{}", repo.kind.prefix(), repo.full_name())
+}
+
+/// That a repository is there already, with its address.
+pub(super) fn exists(base: &str, repo: &Repo) -> HubError {
+    let kind = repo.kind.as_str();
+    let text = format!("You already created this {kind} repo: A {kind} repository called {} already exists", repo.name);
+    HubError::new(Code::Duplicate, text).with("url", address(base, repo))
 }
 
 /// Creates a repository; one that is there already is refused with its address.
@@ -64,17 +71,7 @@ pub async fn create(
     let settings = Settings { sdk: wanted.sdk, ..Settings::default() };
     match ops::create(&app, &principal, Wanted { kind, owner, name, private, settings }).await {
         Ok(repo) => Ok(Json(json!({ "url": address(&base, &repo), "name": repo.full_name(), "id": repo.id }))),
-        Err(RepoError::Exists(repo)) => {
-            let kind = match kind {
-                Kind::Model => "model",
-                other => other.as_str(),
-            };
-            let text = format!(
-                "You already created this {kind} repo: A {kind} repository called {} already exists",
-                repo.name
-            );
-            Err(HubError::new(Code::Duplicate, text).with("url", address(&base, &repo)))
-        }
+        Err(RepoError::Exists(repo)) => Err(exists(&base, &repo)),
         Err(other) => Err(other.into()),
     }
 }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::extract::Path;
 use crate::git::Oid;
-use crate::repo::{Repo, large};
+use crate::repo::{Repo, Right, large, quota};
 use crate::wire::xet::address;
 use crate::xet::Session;
 
@@ -55,6 +55,11 @@ pub async fn write_token(
     Base(base): Base,
     there: There,
 ) -> Result<(HeaderMap, Json<Token>), HubError> {
+    if there.principal.is_some() && there.seen.right >= Right::Write {
+        // In words that clients show, which they do of few answers later.
+        let mut connection = app.db.read().await?;
+        quota::require_in(&mut connection, &there.seen.repo, 1, app.config.default_quota_bytes).await?;
+    }
     token(&app, there, &base, true)
 }
 

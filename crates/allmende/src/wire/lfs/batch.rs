@@ -129,7 +129,10 @@ impl Maker<'_> {
             return Ok(wrong(422, "an object is named by the 64 lower-case hexadecimal digits of its SHA-256"));
         };
         let seen = &self.door.seen;
-        let held = bytes::held(self.app, &seen.repo, &sha256).await?;
+        let held = match operation {
+            Operation::Upload => bytes::cite(self.app, &seen.repo, &sha256).await?,
+            Operation::Download => bytes::held(self.app, &seen.repo, &sha256).await?,
+        };
         let actions = match (operation, held) {
             (_, Some(size)) if size != object.size => return Ok(wrong(422, "the object has another size")),
             (Operation::Download, None) => return Ok(wrong(404, "this repository does not hold the object")),
@@ -142,6 +145,12 @@ impl Maker<'_> {
                 return Ok(wrong(422, "the object is larger than max_blob_bytes"));
             }
             (Operation::Upload, None) => {
+                match bytes::room(self.app, &seen.repo, object.size).await {
+                    Err(error) if error.code() == Code::QuotaExceeded => {
+                        return Ok(wrong(Code::QuotaExceeded.status(), &error.problem().detail));
+                    }
+                    asked => asked?,
+                }
                 let verify = self.address(Act::Verify, object, 0, "");
                 json!({ "upload": self.upload(object, multipart)?, "verify": self.action(&verify, &Map::new()) })
             }

@@ -13,7 +13,7 @@ use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use crate::app::App;
 use crate::blobs::BlobError;
 use crate::error::ApiError;
-use crate::repo::{Repo, large};
+use crate::repo::{Repo, large, quota};
 use crate::xet::ingest::Ingest;
 use crate::xet::read;
 
@@ -28,6 +28,7 @@ pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     if size > app.config.max_blob_bytes {
         return Err(BlobError::TooLarge { max_bytes: app.config.max_blob_bytes }.into());
     }
+    room(app, repo, size).await?;
     let mut bytes = std::pin::pin!(bytes);
     let mut ingest = Ingest::begin(app, repo).await?;
     let mut taken = 0;
@@ -46,6 +47,11 @@ pub(super) async fn put<E: Into<Box<dyn StdError + Send + Sync>>>(
     Ok(())
 }
 
+/// Refuses a file of this size that the quota has no room for.
+pub(super) async fn room(app: &App, repo: &Repo, size: u64) -> Result<(), ApiError> {
+    Ok(quota::require_in(&mut *app.db.read().await?, repo, size, app.config.default_quota_bytes).await?)
+}
+
 /// A range of a file that `repo` holds, which must lie inside.
 pub(super) async fn read(
     app: &App,
@@ -60,4 +66,9 @@ pub(super) async fn read(
 /// The size of the file, if `repo` holds it.
 pub(super) async fn held(app: &App, repo: &Repo, sha256: &Digest) -> Result<Option<u64>, ApiError> {
     Ok(large::held(&mut *app.db.read().await?, repo, sha256).await?)
+}
+
+/// The same for a file that is about to be cited.
+pub(super) async fn cite(app: &App, repo: &Repo, sha256: &Digest) -> Result<Option<u64>, ApiError> {
+    Ok(large::cite(&app.db, repo, sha256).await?)
 }

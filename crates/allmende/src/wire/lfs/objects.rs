@@ -136,8 +136,9 @@ pub async fn part(
     query: Query<Signed>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (link, _) = open(&app, Act::Part, (path, query)).await?;
+    let (link, Opened { seen, .. }) = open(&app, Act::Part, (path, query)).await?;
     let _slot = slot(&app)?;
+    bytes::room(&app, &seen.repo, link.size).await?;
     let size = part_size(&app, &link, link.part).ok_or_else(|| ApiError::not_found("this part"))?;
     let expect = Expect { digest: None, size_bytes: Some(size), max_bytes: size };
     let stored = app.blobs.put_part(&link.upload, link.part, request.into_body().into_data_stream(), &expect).await?;
