@@ -11,6 +11,8 @@ use super::table::{Table, fields};
 use crate::blobs::Blobs;
 use crate::db::{Db, DbOptions};
 use crate::git::Git;
+use crate::repo::RepoError;
+use crate::xet::XetError;
 use crate::xet::check;
 use crate::xet::collect::{self, How, Place};
 
@@ -60,7 +62,12 @@ impl Gc {
         let how = How { min_age, dry_run: self.dry_run, now: &|| context.now() };
         let report = collect::collect(place, how).await;
         db.close().await;
-        let report = report.map_err(Failure::internal)?;
+        let report = report.map_err(|error| match error {
+            XetError::Repo(RepoError::Invalid(why)) => {
+                Failure::usage(why).code("hub.other").next("give the hub's --database-url, or its --config")
+            }
+            error => Failure::internal(error),
+        })?;
         context.out.result(&report, || {
             let mut text = String::new();
             for (title, items) in

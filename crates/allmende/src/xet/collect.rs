@@ -18,6 +18,7 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use super::{XetError, store, table};
+use crate::account::store as accounts;
 use crate::blobs::Blobs;
 use crate::db::{Db, DbError};
 use crate::git::Git;
@@ -119,8 +120,20 @@ struct Pass<'a> {
 /// Looks through everything once. Memory: the pointers of one repository, and the hashes of the xorbs of one domain.
 ///
 /// # Errors
-/// What kept it from going on; what was done until then is done.
+/// What kept it from going on; what was done until then is done. [`RepoError::Invalid`] when the database is another's.
 pub async fn collect(place: Place<'_>, how: How<'_>) -> Result<Report, XetError> {
+    if accounts::page(&mut *place.db.read().await?, "", 1).await?.is_empty() {
+        // To an empty database nothing is needed. It is rather the wrong one than that of a hub whose repositories nobody
+        // owns.
+        let folders = place.git.folders(Duration::ZERO).await.map_err(RepoError::from)?;
+        let object = place.blobs.list_named(table::FOLDER, Duration::ZERO).try_next().await?;
+        if !folders.is_empty() || object.is_some() {
+            return Err(RepoError::Invalid(
+                "the database knows no account, though there are repositories or large files: is it the right one?",
+            )
+            .into());
+        }
+    }
     let age_ms = i64::try_from(how.min_age.as_millis()).unwrap_or(i64::MAX);
     let before = (how.now)().plus_ms(age_ms.saturating_neg());
     let mut pass = Pass { place, how, before, report: Report::default() };

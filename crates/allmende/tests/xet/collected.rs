@@ -18,6 +18,8 @@ use allmende_core::digest::Digest;
 use futures::TryStreamExt as _;
 
 use super::{Person, World, noise};
+use crate::http::Hub;
+use crate::stores::Store;
 
 const AGE: Duration = Duration::from_secs(1_000);
 
@@ -220,7 +222,9 @@ impl Play<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_in_whatever_order_nothing_that_is_needed_goes() {
     for seed in 1..=4_u64 {
-        let world = World::still().await;
+        let store = if seed == 4 { Some(Store::postgres().await) } else { None };
+        let settings = store.as_ref().map(|store| ("database_url", store.options.url.as_str()));
+        let world = World { hub: Hub::start(settings.as_slice()).await };
         let ada = world.person("ada").await;
         // Contents that share much with each other.
         let base = noise(300_000, seed);
@@ -325,6 +329,13 @@ async fn what_crashes_leave_goes_when_it_is_old() {
     assert!(!stray("old").exists() && stray("young").exists());
     assert!(!folder("aa0123456789abcdef012345").exists() && folder("aa0123456789abcdef012346").exists());
     assert_eq!(reads(&world, &repo, &sha256).await.unwrap(), bytes);
+    // With another database, which knows nothing, nothing is unneeded.
+    let store = Store::sqlite();
+    let other = store.open().await;
+    let app = &world.hub.app;
+    let place = Place { db: &other, blobs: &app.blobs, git: &app.git };
+    let how = How { min_age: Duration::ZERO, dry_run: false, now: &|| app.clock.now() };
+    assert!(collect(place, how).await.unwrap_err().to_string().contains("is it the right one?"));
     // Of a history that cannot be read nothing is believed to be unneeded.
     std::fs::remove_dir_all(folder(&repo.id).join("objects")).unwrap();
     for _ in 0..3 {
