@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use super::reader::Ask;
 use super::{GitError, GitRepo, Oid};
 
@@ -12,6 +14,9 @@ const MAX_REFS: usize = 100_000;
 const REF_TIMEOUT: Duration = Duration::from_secs(20);
 /// A lock that is older belongs to nobody: every call was given up before.
 const LOCK_AGE: Duration = Duration::from_secs(25);
+
+/// One at a time looks whether a lock is dead, so that nobody removes the one that the first to look has taken since.
+static TAKING_OVER: Mutex<()> = Mutex::const_new(());
 
 /// A ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +158,7 @@ impl GitRepo {
     /// Removes a lock of a call that died, as a machine that loses its power leaves it: none that lives is so old. Says
     /// whether it is gone.
     async fn unlock(&self, lock: &str) -> Result<bool, GitError> {
+        let _alone = TAKING_OVER.lock().await;
         let path = std::path::Path::new(lock);
         let own = path.starts_with(&self.dir) && path.extension().is_some_and(|extension| extension == "lock");
         let found = match tokio::fs::metadata(path).await {

@@ -47,11 +47,13 @@ struct Writer<'a> {
     /// What was taken: the commit, and the files in it.
     taken: Mutex<Vec<(String, BTreeMap<String, Digest>)>>,
     broken: AtomicU64,
+    /// What was said last when it was not taken.
+    said: Mutex<String>,
 }
 
 impl<'a> Writer<'a> {
     fn new(door: &'static str, hub: &HubProcess, who: &'a Someone, repo: &Repo) -> Self {
-        let (http, taken) = (Client::new(), Mutex::default());
+        let (http, taken, said) = (Client::new(), Mutex::default(), Mutex::default());
         Self {
             door,
             http,
@@ -60,6 +62,7 @@ impl<'a> Writer<'a> {
             repo: repo.full_name(),
             taken,
             broken: AtomicU64::new(0),
+            said,
         }
     }
 
@@ -83,6 +86,7 @@ impl<'a> Writer<'a> {
         let body = answer.bytes().await.map_err(|_| Broken)?;
         // What a git process that was killed has locked looks as if somebody else were about to change it.
         if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED {
+            *self.said.lock().unwrap() = format!("{status} {}", String::from_utf8_lossy(&body));
             return Err(Broken);
         }
         assert!(status.is_success(), "{}: {status} {}", self.door, String::from_utf8_lossy(&body));
@@ -170,13 +174,19 @@ impl<'a> Writer<'a> {
                     Ok(commit) => break commit,
                     Err(Broken) => self.broken.fetch_add(1, Ordering::Relaxed),
                 };
-                assert!(began.elapsed() < PATIENCE, "{}: the {n}-th commit is never taken", self.door);
+                let said = self.said.lock().unwrap().clone();
+                assert!(began.elapsed() < PATIENCE, "{}: the {n}-th commit is never taken: {said}", self.door);
                 tokio::time::sleep(Duration::from_millis(10)).await;
             };
             let digests = files.iter().map(|(path, bytes)| (path.clone(), Digest::of(bytes))).collect();
             self.taken.lock().unwrap().push((commit, digests));
             n += 1;
         }
+    }
+
+    /// How many commits were taken.
+    fn count(&self) -> usize {
+        self.taken.lock().unwrap().len()
     }
 
     /// Everything that was taken is there, bytes and all.
@@ -269,6 +279,7 @@ async fn a_hub_killed_while_files_come_in_by_every_door_keeps_what_it_took() {
         }
         Ok(desk.git("desk", &["rev-parse", "HEAD"]).await.fine())
     };
+    let writers = [&xet, &lfs, &api, &push];
     let stop = AtomicBool::new(false);
     let mut starting = Duration::ZERO;
     let killing = async {
@@ -288,9 +299,14 @@ async fn a_hub_killed_while_files_come_in_by_every_door_keeps_what_it_took() {
             let began = Instant::now();
             hub.start(None);
             starting += began.elapsed();
+            if n % 5 == 4 {
+                // Whatever was broken off is said again and taken.
+                let before = writers.map(Writer::count);
+                while writers.map(Writer::count).iter().zip(&before).any(|(now, before)| now == before) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
         }
-        // Whatever was broken off last is said again and taken.
-        tokio::time::sleep(Duration::from_millis(500)).await;
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(
@@ -300,8 +316,8 @@ async fn a_hub_killed_while_files_come_in_by_every_door_keeps_what_it_took() {
         api.go_on(&stop, async |files| api.by_commit(files).await),
         push.go_on(&stop, by_push),
     );
-    for writer in [&xet, &lfs, &api, &push] {
-        let taken = writer.taken.lock().unwrap().len();
+    for writer in writers {
+        let taken = writer.count();
         eprintln!(
             "{}: {taken} commits taken, {} attempts broken off",
             writer.door,
