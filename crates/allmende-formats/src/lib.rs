@@ -3,5 +3,6 @@
 //! Architecture invariant: this crate knows none of Allmende's nouns, and performs no input or output.
 #![forbid(unsafe_code)]
 
+pub mod pickle;
 pub mod safetensors;
 pub mod xet;

@@ -36,6 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "xet", sql: include_str!("../../migrations/0006_xet.sql") },
     Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
     Migration { version: 8, name: "exchange", sql: include_str!("../../migrations/0008_exchange.sql") },
+    Migration { version: 10, name: "content", sql: include_str!("../../migrations/0010_content.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

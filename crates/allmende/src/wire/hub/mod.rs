@@ -18,6 +18,7 @@ mod repos;
 mod resolve;
 mod settings;
 mod tree;
+mod understood;
 mod webhooks;
 mod xet;
 
@@ -74,6 +75,7 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .merge(missing())
         .merge(exchange())
+        .merge(understood::routes())
 }
 
 /// Names without a space before them, as old repositories of the public hub have them: there are none here, and clients
