@@ -4,6 +4,7 @@
 //! never more at once than a bound. Whoever calls has made sure that the files may be read.
 
 pub mod compare;
+pub mod dataset;
 pub mod file;
 pub mod licence;
 pub mod pickle;

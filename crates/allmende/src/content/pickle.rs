@@ -170,19 +170,26 @@ impl<'a> Gate<'a> {
             return Ok(());
         }
         match change {
-            Change::Put { path, bytes } => self.note(path.as_str(), judge_bytes(path.as_str(), bytes)),
-            Change::PutLarge { path, sha256 } => self.large(path.as_str(), sha256).await.map(|_| ()),
+            Change::Put { path, bytes } => self.small(path.as_str(), bytes).await,
+            Change::PutLarge { path, sha256 } => self.large(path.as_str(), sha256).await,
             Change::Delete { .. } => Ok(()),
         }
     }
 
-    /// Whether a large file runs code. One that is not held is refused where it is cited.
-    async fn large(&mut self, path: &str, sha256: &Digest) -> Result<bool, ContentError> {
+    /// Looks at a blob, and through it if it stands for a large file: whoever writes a pointer by hand gives bytes a name too.
+    async fn small(&mut self, path: &str, bytes: &[u8]) -> Result<(), ContentError> {
+        match Pointer::parse(bytes).and_then(|p| format!("sha256:{}", p.sha256).parse::<Digest>().ok()) {
+            Some(sha256) => self.large(path, &sha256).await,
+            None => self.note(path, judge_bytes(path, bytes)),
+        }
+    }
+
+    /// Looks at a large file. One that is not held is refused where it is cited.
+    async fn large(&mut self, path: &str, sha256: &Digest) -> Result<(), ContentError> {
         let size = large::held(&mut *self.app.db.read().await?, self.repo, sha256).await?;
-        let Some(size) = size else { return Ok(false) };
+        let Some(size) = size else { return Ok(()) };
         let why = judge(self.app, &File::large(self.repo, path, *sha256, size)).await?;
-        let runs = why.is_some();
-        self.note(path, why).map(|()| runs)
+        self.note(path, why)
     }
 
     /// Looks at files that a push names, by their blobs. What runs code and is allowed is kept in mind.
@@ -230,14 +237,8 @@ impl<'a> Gate<'a> {
         let oids: Vec<Oid> = files.iter().map(|(oid, _)| *oid).collect();
         for ((oid, path), blob) in files.iter().zip(git.blobs(&oids).await?) {
             let Some(blob) = blob else { continue };
-            let pointer = Pointer::parse(&blob).and_then(|p| format!("sha256:{}", p.sha256).parse::<Digest>().ok());
             let before = self.found.len();
-            match pointer {
-                Some(sha256) => {
-                    self.large(path.as_str(), &sha256).await?;
-                }
-                None => self.note(path.as_str(), judge_bytes(path.as_str(), &blob))?,
-            }
+            self.small(path.as_str(), &blob).await?;
             if let Some(finding) = self.found.get(before) {
                 marks.push((*oid, finding.why.to_string()));
             }

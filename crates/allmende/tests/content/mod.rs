@@ -3,6 +3,7 @@
 mod licences;
 mod pickles;
 mod tensors;
+mod viewer;
 
 use std::path::Path;
 use std::process::Command;

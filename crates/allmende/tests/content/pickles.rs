@@ -40,9 +40,14 @@ for kind in ['model', 'dataset', 'space']:
         'pytorch_model.bin': small, 'a/b.txt': text, 'big.pt': large, 'zip.pt': archive(10), 'zip.bin': archive(12_000_000),
         'plain.bin': b'just text', 'plain.pkl': b'no pickle', 'noise.bin': os.urandom(12_000_000),
     }.items()}
+import hashlib
+pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n' % (hashlib.sha256(large).hexdigest(), len(large))
+found['pointer'] = refused('model', 'by_hand.txt', pointer.encode())
 print(json.dumps(found))
 "#;
     let found = python(&world, &ada, script).await;
+    // What was uploaded gets no name by a pointer that is written by hand either.
+    assert_eq!(found["pointer"][0], 400, "{}", found["pointer"][1]);
     for kind in ["model", "dataset"] {
         for name in ["pytorch_model.bin", "a/b.txt", "big.pt", "zip.pt", "zip.bin"] {
             let [status, said] = [&found[kind][name][0], &found[kind][name][1]];

@@ -19,6 +19,7 @@ mod resolve;
 mod settings;
 mod tree;
 mod understood;
+mod viewer;
 mod webhooks;
 mod xet;
 
@@ -76,6 +77,7 @@ pub fn routes() -> Router<App> {
         .merge(missing())
         .merge(exchange())
         .merge(understood::routes())
+        .merge(viewer::routes())
 }
 
 /// Names without a space before them, as old repositories of the public hub have them: there are none here, and clients
