@@ -17,7 +17,10 @@ use allmende_core::ledger::tile::{Tile, decode_bundle, decode_tile, encode_bundl
 use allmende_core::ledger::verifier::VerifierKey;
 use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::statement::Statement;
-use allmende_formats::safetensors::parse_header;
+use allmende_formats::pickle::{self, Look, Walk, zip};
+use allmende_formats::safetensors::{
+    Difference, MAX_FOREIGN_HEADER_BYTES, Summary, compare, parse_header, parse_header_within, parse_index,
+};
 use allmende_formats::xet::shard::{self, Ending, Entry, Shard, ShardReader, write_shard};
 use allmende_formats::xet::tree::xorb_hash;
 use allmende_formats::xet::xorb::{self, MAX_PACKED_BYTES, Unpacker, Validator, Xorb, read_chunk_header, read_footer};
@@ -35,9 +38,11 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("hub_commit", hub_commit),
     ("lfs_batch", lfs_batch),
     ("git_push", git_push),
+    ("pickle", pickle_file),
     ("record", record),
     ("receipt", receipt),
     ("safetensors", safetensors),
+    ("safetensors_index", safetensors_index),
     ("statement", statement),
     ("table", table),
     ("terms_canonical", terms_canonical),
@@ -177,7 +182,44 @@ fn safetensors(data: &[u8]) -> bool {
         at = tensor.end;
     }
     assert_eq!(at, layout.payload_bytes());
+    assert_eq!(parse_header_within(data, file_bytes, MAX_FOREIGN_HEADER_BYTES).as_ref(), Ok(&layout));
+    let mut summary = Summary::default();
+    summary.add(&layout);
+    assert_eq!(summary.tensors, layout.tensors.len() as u64);
+    assert!(compare(&layout.tensors, &layout.tensors).iter().all(|d| matches!(d, Difference::Alike(..))));
     true
+}
+
+/// An index names each of its files once, and all of them lie beside it.
+fn safetensors_index(data: &[u8]) -> bool {
+    let Ok(index) = parse_index(data) else { return false };
+    assert!(index.shards.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(index.shards.iter().all(|name| !name.contains('/')) && index.shards.len() as u64 <= index.tensors);
+    true
+}
+
+/// What runs code does so by any name, and whatever stands behind it; a list of an archive reads the same in any pieces.
+fn pickle_file(data: &[u8]) -> bool {
+    let size = data.len() as u64;
+    let names = |piece: usize| -> Result<Vec<String>, zip::Error> {
+        let range = zip::directory(data, size)?;
+        let (mut found, mut names) = (Vec::new(), zip::Names::default());
+        for piece in data[range.start as usize..range.end as usize].chunks(piece) {
+            names.push(piece, |name| {
+                found.push(name.to_owned());
+                true
+            })?;
+        }
+        names.finish().map(|()| found)
+    };
+    assert_eq!(names(data.len().max(1)).ok(), names(7).ok());
+    let runs = pickle::walk(data, size) == Walk::Runs;
+    if runs {
+        let longer = [data, b"\0\0\0"].concat();
+        assert_eq!(pickle::walk(&longer, size + 3), Walk::Runs);
+        assert!(matches!(pickle::look("a.txt", data, size), Look::Runs(_)));
+    }
+    runs
 }
 
 /// Every row of an accepted table has all its numbers, finite, and a class that exists.

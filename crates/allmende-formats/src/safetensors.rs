@@ -4,14 +4,24 @@
 //! than the reference: no duplicate names, no gaps or overlaps, plain names, everything bounded. [`canonical_header`]
 //! writes the one header that a list of `F32` tensors can have; it is what the reference writes for the same tensors.
 
+mod compare;
+mod index;
+mod summary;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
+pub use compare::{Difference, compare};
+pub use index::{Index, IndexError, MAX_INDEX_BYTES, MAX_SHARDS, parse_index};
+pub use summary::Summary;
+
 /// Largest header, in bytes, the length itself not counted.
 pub const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// Largest header of a model that came from elsewhere and is only looked at, in bytes: a hundred thousand tensors.
+pub const MAX_FOREIGN_HEADER_BYTES: u64 = 16 << 20;
 /// Longest name of a tensor, in bytes.
 pub const MAX_NAME_BYTES: usize = 200;
 /// Most dimensions of a tensor.
@@ -28,11 +38,13 @@ pub enum Error {
         /// Length of the prefix to call again with.
         bytes: u64,
     },
-    /// The header is longer than [`MAX_HEADER_BYTES`].
-    #[error("the header has {bytes} bytes, more than the limit of {MAX_HEADER_BYTES}")]
+    /// The header is longer than it may be.
+    #[error("the header has {bytes} bytes, more than the limit of {limit}")]
     HeaderTooLong {
         /// Its length.
         bytes: u64,
+        /// How long it may be.
+        limit: u64,
     },
     /// The file ends inside the header.
     #[error("the file ends inside its header")]
@@ -178,6 +190,21 @@ pub struct TensorInfo {
     pub end: u64,
 }
 
+impl TensorInfo {
+    /// How many elements it has.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        // Fits: a tensor that was read has this many times its bits.
+        self.shape.iter().product()
+    }
+
+    /// Bytes of its elements.
+    #[must_use]
+    pub const fn size_bytes(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
 /// What a header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -204,6 +231,14 @@ impl Layout {
 /// # Errors
 /// [`Error::Incomplete`] says how long a prefix is needed; every other error condemns the file.
 pub fn parse_header(prefix: &[u8], file_bytes: u64) -> Result<Layout, Error> {
+    parse_header_within(prefix, file_bytes, MAX_HEADER_BYTES)
+}
+
+/// As [`parse_header`], for headers of at most `limit` bytes.
+///
+/// # Errors
+/// As [`parse_header`].
+pub fn parse_header_within(prefix: &[u8], file_bytes: u64, limit: u64) -> Result<Layout, Error> {
     if file_bytes < LENGTH_BYTES {
         return Err(Error::Truncated);
     }
@@ -211,15 +246,14 @@ pub fn parse_header(prefix: &[u8], file_bytes: u64) -> Result<Layout, Error> {
         return Err(Error::Incomplete { bytes: LENGTH_BYTES });
     };
     let length = u64::from_le_bytes(*length);
-    if length > MAX_HEADER_BYTES {
-        return Err(Error::HeaderTooLong { bytes: length });
+    if length > limit {
+        return Err(Error::HeaderTooLong { bytes: length, limit });
     }
-    let header_bytes = LENGTH_BYTES + length;
+    let header_bytes = LENGTH_BYTES.saturating_add(length);
     if header_bytes > file_bytes {
         return Err(Error::Truncated);
     }
-    // Fits: the length is at most MAX_HEADER_BYTES.
-    let Some(json) = rest.get(..length as usize) else {
+    let Some(json) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else {
         return Err(Error::Incomplete { bytes: header_bytes });
     };
     if json.first() != Some(&b'{') {
@@ -370,7 +404,7 @@ pub fn canonical_header(tensors: &[(String, Vec<usize>)]) -> Result<Vec<u8>, Err
     }
     let length = json.len() as u64;
     if length > MAX_HEADER_BYTES {
-        return Err(Error::HeaderTooLong { bytes: length });
+        return Err(Error::HeaderTooLong { bytes: length, limit: MAX_HEADER_BYTES });
     }
     let mut header = length.to_le_bytes().to_vec();
     header.extend_from_slice(json.as_bytes());

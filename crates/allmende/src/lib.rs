@@ -38,6 +38,7 @@ pub mod cli;
 pub mod client;
 pub mod collaboration;
 pub mod console;
+pub mod content;
 pub mod demo;
 pub mod discussion;
 pub mod exchange;

@@ -128,6 +128,7 @@ fn good(name: &str) -> Vec<u8> {
         })
         .to_string()
         .into_bytes(),
+        "pickle" => b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01X\x01\x00\x00\x00aq\x02K\x01s.".to_vec(),
         "record" => leaves[0].clone(),
         "receipt" => Receipt {
             entry: Some(b"{}".to_vec()),
@@ -139,6 +140,9 @@ fn good(name: &str) -> Vec<u8> {
         .into_bytes(),
         "safetensors" => {
             write_f32(&[("a".to_owned(), vec![2, 2]), ("b".to_owned(), vec![1])], &[0.0, 1.0, -1.0, 2.5, 3.0]).unwrap()
+        }
+        "safetensors_index" => {
+            br#"{"metadata":{},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}"#.to_vec()
         }
         "statement" => record().envelope.payload_bytes().unwrap(),
         "table" => b"x,y,label\n1,2.5,0\n-3,4e-2,9\n".to_vec(),

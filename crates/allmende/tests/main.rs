@@ -5,6 +5,7 @@ mod agent;
 mod cli;
 mod config;
 mod console;
+mod content;
 mod crash;
 mod demo;
 mod exchange;

@@ -46,7 +46,10 @@ fn refusals() {
     check(r#"{"__metadata__":{"k":1}}"#, 0, "not valid");
     check("", 0, "begin with {");
     assert_eq!(parse(&[0; 7]), Err(Error::Truncated));
-    assert_eq!(parse(&(MAX_HEADER_BYTES + 1).to_le_bytes()), Err(Error::HeaderTooLong { bytes: MAX_HEADER_BYTES + 1 }));
+    assert_eq!(
+        parse(&(MAX_HEADER_BYTES + 1).to_le_bytes()),
+        Err(Error::HeaderTooLong { bytes: MAX_HEADER_BYTES + 1, limit: MAX_HEADER_BYTES })
+    );
     assert_eq!(parse(&9_u64.to_le_bytes()), Err(Error::Truncated));
 }
 
@@ -78,6 +81,81 @@ fn every_dtype_of_the_reference_is_known() {
         assert_eq!(parse(&bytes).unwrap().tensors[0].dtype, *dtype);
         assert!(SafeTensors::deserialize(&bytes).is_ok(), "{dtype:?}");
     }
+}
+
+#[test]
+fn foreign_headers_may_be_longer() {
+    let json = format!("{{{}}}", " ".repeat(MAX_HEADER_BYTES as usize));
+    let bytes = file(&json, 0);
+    assert!(matches!(parse(&bytes), Err(Error::HeaderTooLong { .. })));
+    let size = bytes.len() as u64;
+    assert!(parse_header_within(&bytes, size, MAX_FOREIGN_HEADER_BYTES).unwrap().tensors.is_empty());
+    let error = parse_header_within(&u64::MAX.to_le_bytes(), u64::MAX, u64::MAX).unwrap_err();
+    assert_eq!(error, Error::Incomplete { bytes: u64::MAX });
+}
+
+#[test]
+fn a_summary_counts_elements() {
+    let mut summary = Summary::default();
+    let layout = parse(&write_f32(&[("a".into(), vec![2, 3]), ("b".into(), vec![])], &[0.0; 7]).unwrap()).unwrap();
+    summary.add(&layout);
+    let json = r#"{"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}}"#;
+    summary.add(&parse(&file(json, 8)).unwrap());
+    assert_eq!((summary.total(), summary.tensors, summary.payload_bytes), (11, 3, 36));
+    let counts: Vec<_> = summary.parameters.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(counts, [("F16", 4), ("F32", 7)]);
+    let mut twice = summary.clone();
+    twice.merge(&summary);
+    assert_eq!((twice.total(), twice.tensors), (22, 6));
+}
+
+#[test]
+fn indexes_name_their_shards() {
+    let index = parse_index(br#"{"metadata":{"total_size":8},"weight_map":{"b":"m-2.safetensors","a":"m-1.safetensors","c":"m-1.safetensors"}}"#).unwrap();
+    assert_eq!(index.shards, ["m-1.safetensors", "m-2.safetensors"]);
+    assert_eq!(index.tensors, 3);
+    for (bad, said) in [
+        ("[]", "not valid"),
+        ("{}", "not valid"),
+        (r#"{"weight_map":{"a":1}}"#, "not valid"),
+        (r#"{"weight_map":{"a":"../m.safetensors"}}"#, "beside the index"),
+        (r#"{"weight_map":{"a":"/m.safetensors"}}"#, "beside the index"),
+        (r#"{"weight_map":{"a":"m.bin"}}"#, "beside the index"),
+        (r#"{"weight_map":{"a":"m.safetensors","a":"n.safetensors"}}"#, "twice"),
+    ] {
+        let error = parse_index(bad.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(said), "{bad}: {error}");
+    }
+    let many: Vec<String> = (0..=MAX_SHARDS).map(|i| format!(r#""t{i}":"m{i}.safetensors""#)).collect();
+    assert!(matches!(
+        parse_index(format!(r#"{{"weight_map":{{{}}}}}"#, many.join(",")).as_bytes()),
+        Err(IndexError::TooManyShards)
+    ));
+    assert!(matches!(parse_index(&vec![b' '; MAX_INDEX_BYTES as usize + 1]), Err(IndexError::TooLong)));
+}
+
+fn tensor(name: &str, shape: &[u64], dtype: Dtype) -> TensorInfo {
+    let size = shape.iter().product::<u64>() * dtype.bits() / 8;
+    TensorInfo { name: name.into(), dtype, shape: shape.to_vec(), start: 0, end: size }
+}
+
+#[test]
+fn layouts_are_compared_by_name() {
+    let base = [tensor("gone", &[1], Dtype::F32), tensor("kept", &[2], Dtype::F32), tensor("wider", &[2], Dtype::F32)];
+    let head = [tensor("kept", &[2], Dtype::F32), tensor("new", &[1], Dtype::F32), tensor("wider", &[3], Dtype::F32)];
+    let found = compare(&base, &head);
+    let words: Vec<String> = found
+        .iter()
+        .map(|difference| match difference {
+            Difference::Added(t) => format!("+{}", t.name),
+            Difference::Removed(t) => format!("-{}", t.name),
+            Difference::Reshaped(_, t) => format!("!{}", t.name),
+            Difference::Alike(_, t) => format!("={}", t.name),
+        })
+        .collect();
+    assert_eq!(words, ["-gone", "=kept", "+new", "!wider"]);
+    let half = [tensor("kept", &[2], Dtype::F16)];
+    assert!(matches!(compare(&base[1..2], &half)[0], Difference::Reshaped(..)));
 }
 
 fn tensors() -> impl Strategy<Value = Vec<(String, Vec<usize>)>> {
@@ -123,6 +201,25 @@ proptest! {
                 prop_assert_eq!(&shape, &tensor.shape);
             }
         }
+    }
+
+    /// Comparing says something of each name once, and what is compared with itself is alike.
+    #[test]
+    fn comparisons_are_whole(a in tensors(), b in tensors()) {
+        let infos = |tensors: &[(String, Vec<usize>)]| {
+            let values = vec![0.0; tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()];
+            parse(&write_f32(tensors, &values).unwrap()).unwrap().tensors
+        };
+        let (a, b) = (infos(&a), infos(&b));
+        let names: BTreeSet<&str> = a.iter().chain(&b).map(|t| t.name.as_str()).collect();
+        prop_assert_eq!(compare(&a, &b).len(), names.len());
+        prop_assert!(compare(&a, &a).iter().all(|d| matches!(d, Difference::Alike(..))));
+    }
+
+    #[test]
+    fn indexes_never_panic(json in "\\PC{0,80}") {
+        let _ = parse_index(json.as_bytes());
+        let _ = parse_index(format!(r#"{{"weight_map":{{{json}}}}}"#).as_bytes());
     }
 
     #[test]

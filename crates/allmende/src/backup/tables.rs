@@ -48,13 +48,14 @@ macro_rules! tables {
 }
 
 tables! {
-    accounts: [id kind name name_key full_name party] [private_default created_at] [];
+    accounts: [id kind name name_key full_name party collaboration] [private_default created_at] [];
     memberships: [organization member role] [] [];
     account_quotas: [account] [bytes] [];
     repos: [id kind owner name name_key creator gated collaboration settings head]
         [private disabled created_at modified_at downloads likes] [];
     repo_moves: [repo kind owner_key name_key] [] [];
     repo_files: [repo sha256 xet] [size held_at loose_since] [];
+    repo_reads: [collaboration repository party] [period requests bytes] [];
     repo_domains: [repo domain] [] [];
     xorbs: [domain hash object] [size stored_at loose_since] [chunks];
     repo_xorbs: [repo xorb] [] [];
@@ -75,6 +76,7 @@ tables! {
 pub const LEFT_OUT: &[&str] = &[
     "account_tokens",
     "blob_refs",
+    "content_facts",
     "cosignatures",
     "idempotency",
     "invitation_uses",

@@ -37,6 +37,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, name: "discussions", sql: include_str!("../../migrations/0007_discussions.sql") },
     Migration { version: 8, name: "exchange", sql: include_str!("../../migrations/0008_exchange.sql") },
     Migration { version: 9, name: "keeping", sql: include_str!("../../migrations/0009_keeping.sql") },
+    Migration { version: 10, name: "content", sql: include_str!("../../migrations/0010_content.sql") },
     Migration {
         version: 11,
         name: "terms at the door",

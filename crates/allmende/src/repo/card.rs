@@ -79,6 +79,16 @@ fn texts(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
+/// The metadata of a card; none when it has none, or none that can be read.
+#[must_use]
+pub fn read(bytes: &[u8]) -> Option<Value> {
+    if bytes.len() > MAX_BYTES {
+        return None;
+    }
+    let card = std::str::from_utf8(bytes).ok().and_then(front_matter).and_then(|yaml| parse(yaml).ok());
+    card.filter(Value::is_object)
+}
+
 /// The tags that a card amounts to.
 #[must_use]
 pub fn tags(card: &Value) -> Vec<String> {
@@ -173,14 +183,10 @@ pub async fn head(git: &GitRepo, commit: Oid) -> Result<Head, GitError> {
     let used_bytes = entries.iter().map(crate::git::tree::Entry::file_size).sum();
     let readme = entries.iter().find(|entry| entry.path == PATH && entry.size <= MAX_BYTES as u64);
     let card = match readme {
-        Some(entry) => {
-            let bytes = git.blob(entry.oid).await?;
-            // A card that cannot be read is shown as none: it was pushed past every check.
-            std::str::from_utf8(&bytes).ok().and_then(front_matter).and_then(|yaml| parse(yaml).ok())
-        }
+        // A card that cannot be read is shown as none: it was pushed past every check.
+        Some(entry) => read(&git.blob(entry.oid).await?),
         None => None,
     };
-    let card = card.filter(Value::is_object);
     let tags = card.as_ref().map(tags).unwrap_or_default();
     Ok(Head { sha: commit.to_string(), card, tags, used_bytes })
 }

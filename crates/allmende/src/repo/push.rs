@@ -47,14 +47,20 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, GitError> {
 }
 
 /// Looks at everything that a push brings, before it is part of the repository: the names of files, where links lead, how
-/// large files are, and that the large files that it names were uploaded here.
+/// large files are, and that the large files that it names were uploaded here. Gives the blob and the place of each file that
+/// its commits put somewhere, for those who look into files.
 ///
 /// # Errors
 /// [`GitError::Refused`] with what to do.
-pub async fn look(app: &App, seen: &Seen, incoming: &Incoming, changes: &[Change]) -> Result<(), RepoError> {
+pub async fn look(
+    app: &App,
+    seen: &Seen,
+    incoming: &Incoming,
+    changes: &[Change],
+) -> Result<Vec<(Oid, RepoPath)>, RepoError> {
     let tips: Vec<Oid> = changes.iter().map(|change| change.new).filter(|new| *new != Oid::ZERO).collect();
     if tips.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let names: Vec<String> = tips.iter().map(|tip| format!("{tip}^{{commit}}")).collect();
     if incoming.git().kinds(&names).await?.iter().any(Option::is_none) {
@@ -73,18 +79,21 @@ pub async fn look(app: &App, seen: &Seen, incoming: &Incoming, changes: &[Change
         Ok(())
     };
     incoming.objects(&tips, each).await?;
-    let mut links = Vec::new();
+    let (mut links, mut files) = (Vec::new(), Vec::new());
     let each = |entry: NewEntry| {
         let Ok(text) = std::str::from_utf8(&entry.path) else { return refuse("a path is not UTF-8") };
         let path: RepoPath = text.parse().map_err(|e: crate::git::InvalidPath| GitError::Refused(e.to_string()))?;
-        if entry.mode == "120000" {
-            links.push((entry.oid, path));
+        match entry.mode.as_str() {
+            "120000" => links.push((entry.oid, path)),
+            "100644" | "100755" => files.push((entry.oid, path)),
+            _ => {}
         }
         Ok(())
     };
     incoming.entries(&commits, each).await?;
     look_at_links(incoming.git(), links).await?;
-    look_at_pointers(app, seen, incoming.git(), &small).await
+    look_at_pointers(app, seen, incoming.git(), &small).await?;
+    Ok(files)
 }
 
 fn too_large(path: &str, size: u64) -> String {

@@ -8,7 +8,7 @@ use super::source::{files, root};
 /// All that the rules may depend on. Nothing here reads a clock, a file, a socket or chance.
 const CORE_MAY_USE: &[&str] = &["base64", "ed25519-dalek", "jiff", "serde", "serde_json", "sha2", "thiserror", "toml"];
 /// All that the parsers of foreign bytes may depend on.
-const FORMATS_MAY_USE: &[&str] = &["allmende-core", "blake3", "lz4_flex", "serde", "serde_json", "thiserror"];
+const FORMATS_MAY_USE: &[&str] = &["allmende-core", "blake3", "flate2", "lz4_flex", "serde", "serde_json", "thiserror"];
 /// Named for their features alone, with the reason in the manifest.
 const UNNAMED: &[&str] = &["burn-flex", "hashbrown"];
 

@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "repo",
     "discussion",
     "xet",
+    "content",
     "exchange",
     "node",
     "run",

@@ -8,13 +8,15 @@ use tokio_util::io::StreamReader;
 use super::packet::{self, Band};
 use super::{Door, body, broken};
 use crate::app::App;
+use crate::content::{ContentError, licence, pickle};
 use crate::error::{ApiError, Code};
 use crate::git::incoming::Incoming;
 use crate::git::refs::Change;
 use crate::git::{GitError, GitRepo, Oid};
-use crate::repo::ops::see;
+use crate::repo::card::Head;
+use crate::repo::ops::{MAIN, see};
 use crate::repo::push::{Outcome, admit, land, look};
-use crate::repo::{RepoError, Right};
+use crate::repo::{RepoError, Right, store};
 
 /// Most refs of one push.
 const MAX_CHANGES: usize = 1_000;
@@ -112,29 +114,48 @@ pub async fn receive(app: &App, door: &Door, request: Request) -> Result<Respons
         true => incoming.take(&mut input, max_bytes).await,
         false => Ok(()),
     };
+    let mut warnings = Vec::new();
     let (unpacked, outcomes) = match taken {
-        Ok(()) => (Ok(()), decide(app, door, incoming, &asked).await?),
+        Ok(()) => (Ok(()), decide(app, door, incoming, &asked, &mut warnings).await?),
         Err(GitError::Refused(text)) => {
             let each = asked.changes.iter().map(|_| Err("nothing of this push was taken".to_owned()));
             (Err(text), each.collect())
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(super::answer(kind, report(&asked, &unpacked, &outcomes)))
+    Ok(super::answer(kind, report(&asked, &unpacked, &outcomes, &warnings)))
 }
 
-/// What becomes of each change.
-async fn decide(app: &App, door: &Door, incoming: Incoming, asked: &Asked) -> Result<Vec<Outcome>, ApiError> {
+/// What becomes of each change. What whoever pushes should hear beside that goes to `warnings`.
+async fn decide(
+    app: &App,
+    door: &Door,
+    incoming: Incoming,
+    asked: &Asked,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Outcome>, ApiError> {
     let mut outcomes: Vec<Outcome> = asked.changes.iter().map(admit).collect();
     let admitted = |(change, outcome): (&Change, &Outcome)| outcome.is_ok().then(|| change.clone());
     let changes: Vec<Change> = asked.changes.iter().zip(&outcomes).filter_map(admitted).collect();
     let mut rest = if asked.atomic && changes.len() < outcomes.len() {
         changes.iter().map(|_| Err("another ref of the same push was refused".to_owned())).collect()
     } else {
-        match look(app, &door.seen, &incoming, &changes).await {
-            // A long push may outlive the right to make it.
-            Ok(()) => land(app, &again(app, door).await?, incoming, changes, asked.atomic).await?,
-            Err(RepoError::Git(GitError::Refused(text))) => changes.iter().map(|_| Err(text.clone())).collect(),
+        let mut gate = pickle::Gate::of(app, &door.seen.repo);
+        match look_into(app, door, &incoming, &changes, &mut gate).await {
+            Ok(()) => {
+                // A long push may outlive the right to make it.
+                let outcomes = land(app, &again(app, door).await?, incoming, changes.clone(), asked.atomic).await?;
+                warnings.extend(gate.warnings());
+                let landed = changes.iter().zip(&outcomes).any(|(change, done)| change.name == MAIN && done.is_ok());
+                if landed {
+                    warnings.extend(licences(app, door).await?);
+                }
+                outcomes
+            }
+            Err(
+                ContentError::Repo(RepoError::Git(GitError::Refused(text)))
+                | ContentError::Git(GitError::Refused(text)),
+            ) => changes.iter().map(|_| Err(text.clone())).collect(),
             Err(error) => return Err(error.into()),
         }
     }
@@ -145,6 +166,24 @@ async fn decide(app: &App, door: &Door, incoming: Incoming, asked: &Asked) -> Re
     Ok(outcomes)
 }
 
+async fn look_into(
+    app: &App,
+    door: &Door,
+    incoming: &Incoming,
+    changes: &[Change],
+    gate: &mut pickle::Gate<'_>,
+) -> Result<(), ContentError> {
+    let files = look(app, &door.seen, incoming, changes).await?;
+    gate.files(incoming.git(), files).await
+}
+
+/// What the licences of the main branch's card and of its sources say to each other.
+async fn licences(app: &App, door: &Door) -> Result<Vec<String>, ApiError> {
+    let head = store::head(&mut *app.db.read().await?, &door.seen.repo.id).await?;
+    let Some(card) = serde_json::from_str::<Head>(&head).unwrap_or_default().card else { return Ok(Vec::new()) };
+    Ok(licence::of(app, door.principal.as_ref(), door.seen.repo.kind, &card).await?.warnings())
+}
+
 async fn again(app: &App, door: &Door) -> Result<crate::repo::ops::Seen, ApiError> {
     let repo = &door.seen.repo;
     let seen = see(app, door.principal.as_ref(), repo.kind, repo.owner.name.as_str(), repo.name.as_str()).await?;
@@ -152,7 +191,7 @@ async fn again(app: &App, door: &Door) -> Result<crate::repo::ops::Seen, ApiErro
     if seen.repo.id == repo.id { Ok(seen) } else { Err(RepoError::NotFound.into()) }
 }
 
-fn report(asked: &Asked, unpacked: &Result<(), String>, outcomes: &[Outcome]) -> Vec<u8> {
+fn report(asked: &Asked, unpacked: &Result<(), String>, outcomes: &[Outcome], warnings: &[String]) -> Vec<u8> {
     let line = |text: &str| text.replace('\n', " ");
     let mut lines = Vec::new();
     let first = unpacked.as_ref().map_or_else(|text| format!("unpack {}\n", line(text)), |()| "unpack ok\n".to_owned());
@@ -178,6 +217,9 @@ fn report(asked: &Asked, unpacked: &Result<(), String>, outcomes: &[Outcome]) ->
     }
     for text in said {
         packet::put_band(&mut out, Band::Words, format!("refused: {text}\n").as_bytes());
+    }
+    for text in warnings {
+        packet::put_band(&mut out, Band::Words, format!("warning: {}\n", line(text)).as_bytes());
     }
     if asked.report {
         packet::put_band(&mut out, Band::Data, &lines);
@@ -214,10 +256,11 @@ mod tests {
         let changes = vec![change("refs/heads/a"), change("refs/heads/b")];
         let mut asked = Asked { changes, report: true, ..Asked::default() };
         let outcomes = [Ok(()), Err("because\nof it".to_owned())];
-        let plain = report(&asked, &Ok(()), &outcomes);
+        let plain = report(&asked, &Ok(()), &outcomes, &["mind".to_owned()]);
         assert_eq!(plain, b"000eunpack ok\n0014ok refs/heads/a\n0022ng refs/heads/b because of it\n0000");
         asked.side_band = true;
-        let banded = String::from_utf8(report(&asked, &Ok(()), &outcomes)).unwrap();
+        let banded = String::from_utf8(report(&asked, &Ok(()), &outcomes, &["mind\nit".to_owned()])).unwrap();
+        assert!(banded.contains("\u{2}warning: mind it\n"));
         assert!(banded.contains("\u{2}refused: because\nof it\n") && banded.ends_with("00000000"));
     }
 }

@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use super::refs::led_to;
 use super::{Base, HubError, There, commit_of};
 use crate::app::App;
+use crate::content::{licence, pickle::Gate};
 use crate::discussion::{self, Status, pulls};
 use crate::error::Code;
 use crate::extract::{self, Path};
 use crate::git::{GitError, RepoPath};
 use crate::repo::attributes::{self, LARGE_BYTES};
 use crate::repo::changes::{Change, Commit};
-use crate::repo::{RepoError, Right, quota};
+use crate::repo::{RepoError, Right, card, quota};
 
 /// Most files in one question before a commit.
 const MAX_FILES: usize = 256;
@@ -309,16 +310,31 @@ pub async fn commit(
     };
     let began = Commit::begin(&app, &there.seen, principal, &revision, parent.as_deref(), &message).await;
     let mut commit = began.map_err(moved)?;
+    let mut gate = Gate::of(&app, &there.seen.repo);
+    let mut carded = None;
     while let Some(change) = lines.change().await? {
+        gate.change(&change).await?;
+        if let Change::Put { path, bytes } = &change
+            && path.as_str() == card::PATH
+        {
+            carded = card::read(bytes);
+        }
         commit.take(change).await?;
     }
     let oid = commit.finish().await.map_err(moved)?;
+    gate.committed(&there.git(&app), oid).await?;
+    let mut warnings = gate.warnings();
+    if let Some(card) = carded {
+        warnings.extend(licence::of(&app, Some(principal), there.seen.repo.kind, &card).await?.warnings());
+    }
     if let Some(num) = num {
         pulls::note_commit(&app, &there.seen, principal, num, oid, &subject).await?;
     }
     let repo = &there.seen.repo;
     let url = format!("{base}/{}{}/commit/{oid}", repo.kind.prefix(), repo.full_name());
-    let mut answer = json!({ "success": true, "commitOid": oid.to_string(), "commitUrl": url, "hookOutput": "" });
+    let mut answer = json!({
+        "success": true, "commitOid": oid.to_string(), "commitUrl": url, "hookOutput": warnings.join("\n"),
+    });
     if let (true, Some(num), Some(map)) = (create_pr, num, answer.as_object_mut()) {
         let pull = format!("{base}/{}{}/discussions/{num}", repo.kind.prefix(), repo.full_name());
         map.insert("pullRequestUrl".to_owned(), pull.into());

@@ -40,7 +40,12 @@ pub async fn duplicate(
         owner,
         name: name.parse().map_err(|_| bad())?,
         private: visibility(asked.visibility.as_deref(), asked.private)?,
-        settings: Settings { sdk: from.settings.sdk.clone(), ..Settings::default() },
+        // What its owner let in stands in the copy too, and is warned of there.
+        settings: Settings {
+            sdk: from.settings.sdk.clone(),
+            pickles_allowed: from.settings.pickles_allowed,
+            ..Settings::default()
+        },
     };
     match copy::repository(&app, principal, from, wanted).await {
         Ok(repo) => Ok(Json(json!({

@@ -4,6 +4,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::account::AccountError;
+use crate::content::ContentError;
 use crate::db::DbError;
 use crate::error::{ApiError, Code};
 use crate::git::{GitError, InvalidPath};
@@ -102,6 +103,17 @@ impl From<RepoError> for HubError {
         match error {
             RepoError::NotFound => Self { short: Some("RepoNotFound"), ..ApiError::from(error).into() },
             RepoError::Git(inner) => inner.into(),
+            error => ApiError::from(error).into(),
+        }
+    }
+}
+
+impl From<ContentError> for HubError {
+    fn from(error: ContentError) -> Self {
+        match error {
+            ContentError::Git(inner) => inner.into(),
+            ContentError::Repo(inner) => inner.into(),
+            ContentError::NotFound(_) => Self { short: Some("EntryNotFound"), ..ApiError::from(error).into() },
             error => ApiError::from(error).into(),
         }
     }

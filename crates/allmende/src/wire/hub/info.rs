@@ -5,11 +5,11 @@ use axum::extract::{RawQuery, State};
 use serde_json::{Map, Value, json};
 
 use super::repos::url_pairs;
-use super::{HubError, There, iso};
+use super::{HubError, There, iso, understood};
 use crate::app::App;
 use crate::extract::Path;
+use crate::git::GitRepo;
 use crate::git::tree::{Entry, EntryKind};
-use crate::git::{GitRepo, Oid};
 use crate::repo::card::{self, Head};
 use crate::repo::{Gate, Kind, Repo, store};
 
@@ -84,9 +84,7 @@ pub fn summary(repo: &Repo, head: &Head, full: bool, expand: &[String]) -> Value
     Value::Object(all)
 }
 
-async fn siblings(git: &GitRepo, commit: Oid, blobs: bool) -> Result<Vec<Value>, HubError> {
-    let mut entries = git.tree(commit, None, true).await?;
-    entries.retain(|entry| entry.kind != EntryKind::Folder);
+async fn siblings(git: &GitRepo, mut entries: Vec<Entry>, blobs: bool) -> Result<Vec<Value>, HubError> {
     if blobs {
         git.pointers(&mut entries).await?;
     }
@@ -120,10 +118,22 @@ async fn answer(app: &App, there: &There, revision: Option<&str>, query: &str) -
     };
     let head = Head { sha: commit.to_string(), ..head };
     let mut shown = summary(repo, &head, true, &expand);
-    if let Some(map) = shown.as_object_mut()
-        && (expand.is_empty() || expand.iter().any(|wanted| wanted == "siblings"))
-    {
-        map.insert("siblings".to_owned(), siblings(&git, commit, flag("blobs")).await?.into());
+    let asked = |name: &str| expand.is_empty() || expand.iter().any(|wanted| wanted == name);
+    let Some(map) = shown.as_object_mut() else { return Ok(Json(shown)) };
+    if asked("siblings") || asked("safetensors") || asked("allmende") {
+        let mut entries = git.tree(commit, None, true).await?;
+        entries.retain(|entry| entry.kind != EntryKind::Folder);
+        if asked("safetensors")
+            && let Some(counted) = understood::parameters(app, there, &git, &entries).await?
+        {
+            map.insert("safetensors".to_owned(), counted);
+        }
+        if asked("allmende") {
+            map.insert("allmende".to_owned(), understood::own(app, there, &head, &entries).await?);
+        }
+        if asked("siblings") {
+            map.insert("siblings".to_owned(), siblings(&git, entries, flag("blobs")).await?.into());
+        }
     }
     Ok(Json(shown))
 }

@@ -20,6 +20,8 @@ mod repos;
 mod resolve;
 mod settings;
 mod tree;
+mod understood;
+mod viewer;
 mod webhooks;
 mod xet;
 
@@ -77,6 +79,8 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
         .merge(missing())
         .merge(exchange())
+        .merge(understood::routes())
+        .merge(viewer::routes())
 }
 
 /// Names without a space before them, as old repositories of the public hub have them: there are none here, and clients

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Base, HubError, Known, Perhaps, There, info};
 use crate::app::App;
+use crate::content::licence;
 use crate::error::Code;
 use crate::extract::{self, Path};
 use crate::repo::ops::{self, Wanted};
@@ -129,13 +130,15 @@ pub async fn rename(
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewSettings {
+    pickles_allowed: Option<bool>,
     gated: Option<Value>,
     visibility: Option<String>,
     private: Option<bool>,
 }
 
-/// Changes visibility and gate.
+/// Changes visibility, gate, and whether files that run code when they are loaded may stand in it.
 pub async fn settings(
     State(app): State<App>,
     there: There,
@@ -153,8 +156,11 @@ pub async fn settings(
         Some(Value::String(word)) if word == "manual" => Gate::Manual,
         Some(other) => return Err(HubError::new(Code::BadRequest, format!("Invalid gated status: {other}"))),
     };
+    repo.settings.pickles_allowed = new.pickles_allowed.unwrap_or(repo.settings.pickles_allowed);
     ops::configure(&app, &repo).await?;
-    Ok(Json(json!({ "private": repo.private, "gated": info::gated(repo.gate) })))
+    Ok(Json(json!({
+        "private": repo.private, "gated": info::gated(repo.gate), "picklesAllowed": repo.settings.pickles_allowed,
+    })))
 }
 
 /// Whether the caller may see the repository and what is in it.
@@ -171,13 +177,21 @@ pub struct Yaml {
     repo_type: Option<String>,
 }
 
-/// What is wrong with a card, before it is committed.
-pub async fn validate_yaml(extract::Json(yaml): extract::Json<Yaml>) -> impl IntoResponse {
+/// What is wrong with a card, before it is committed; also what the licences of its sources say to its own.
+pub async fn validate_yaml(
+    State(app): State<App>,
+    Perhaps(principal): Perhaps,
+    extract::Json(yaml): extract::Json<Yaml>,
+) -> Result<impl IntoResponse, HubError> {
     let kind = yaml.repo_type.as_deref().and_then(Kind::parse).unwrap_or(Kind::Model);
-    let found = card::validate(kind, &yaml.content);
+    let mut found = card::validate(kind, &yaml.content);
+    // A card that names no licence was told so already.
+    if let Some(card) = card::read(yaml.content.as_bytes()).filter(|card| card.get("license").is_some()) {
+        found.warnings.extend(licence::of(&app, principal.as_ref(), kind, &card).await?.warnings());
+    }
     let messages = |texts: &[String]| texts.iter().map(|text| json!({ "message": text })).collect::<Vec<_>>();
     let status = if found.errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    (status, Json(json!({ "errors": messages(&found.errors), "warnings": messages(&found.warnings) })))
+    Ok((status, Json(json!({ "errors": messages(&found.errors), "warnings": messages(&found.warnings) }))))
 }
 
 /// What a list asks for.

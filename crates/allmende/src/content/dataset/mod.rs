@@ -1,0 +1,7 @@
+//! The tables of a dataset: which files they are, and their rows.
+
+mod plan;
+mod table;
+
+pub use plan::{Config, Format, Split, configs};
+pub use table::{Count, Page, Table};
