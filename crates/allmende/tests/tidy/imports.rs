@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "xet",
     "content",
     "exchange",
+    "bucket",
     "node",
     "run",
     "contribution",
