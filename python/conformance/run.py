@@ -115,12 +115,13 @@ def run(tests, files, address, folder, xet, extra):
         "HUGGINGFACE_CO_STAGING": "0",
         "HF_HOME": str(folder / "home"),
         "HF_HUB_DISABLE_XET": "0" if xet else "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "0",
         "HF_HUB_DOWNLOAD_TIMEOUT": "10",
         "PYTHONDONTWRITEBYTECODE": "1",
         "no_proxy": "*",
     }
-    environment.pop("HF_TOKEN", None)
+    # Set, it would stop the client from switching its progress bars off where it is asked to be quiet.
+    for name in ("HF_TOKEN", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        environment.pop(name, None)
     report = folder / "report.xml"
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore::pytest.PytestUnknownMarkWarning",

@@ -1,7 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
 //! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo →
-//! discussion → xet → exchange → node → run →
+//! discussion → xet → exchange → bucket → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -34,6 +34,7 @@ pub mod account;
 pub mod agent;
 pub mod asset;
 pub mod backup;
+pub mod bucket;
 pub mod cli;
 pub mod client;
 pub mod collaboration;

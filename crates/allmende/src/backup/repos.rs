@@ -51,6 +51,13 @@ pub(super) async fn histories(parts: &Parts, out: &mut impl Write) -> Result<Has
         let Some(last) = ids.last() else { return Ok(written) };
         after.clone_from(last);
         for id in ids {
+            let found = store::by_id(&mut *parts.db.read().await?, &id).await?;
+            let Some(repo) = found else { continue };
+            if !repo.kind.has_history() {
+                // All that it has are rows.
+                written.insert(id);
+                continue;
+            }
             match history(parts, &id, out).await {
                 Ok(()) => drop(written.insert(id)),
                 // Deleted while it was read: then its rows are gone as well.

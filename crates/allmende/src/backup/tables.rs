@@ -60,6 +60,7 @@ tables! {
     repo_xorbs: [repo xorb] [] [];
     xet_files: [repo hash sha256] [size] [segments];
     xet_chunks: [domain xorb chunk] [] [];
+    bucket_files: [repo xet content_type] [size mtime uploaded_at] [path];
     discussions: [repo author title status base merge_commit] [num pull_request created_at] [];
     discussion_events: [repo id author kind data] [num place created_at] [];
     likes: [repo account] [liked_at] [];

@@ -62,7 +62,7 @@ impl List {
     { kind = \"permit\", action = \"read\", assets = [\"north/open-set\"], by = [\"all\"] }\n\
     lets all members download it with 'hf download' or 'git clone'.")]
 pub struct Place {
-    /// The repository: models/OWNER/NAME or datasets/OWNER/NAME
+    /// The repository: models/OWNER/NAME, datasets/OWNER/NAME or buckets/OWNER/NAME
     repository: RepositoryPath,
 }
 
@@ -80,7 +80,7 @@ impl Place {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  allmende repository withdraw datasets/north/open-set")]
 pub struct Withdraw {
-    /// The repository: models/OWNER/NAME or datasets/OWNER/NAME
+    /// The repository: models/OWNER/NAME, datasets/OWNER/NAME or buckets/OWNER/NAME
     repository: RepositoryPath,
 }
 

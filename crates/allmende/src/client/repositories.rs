@@ -12,8 +12,8 @@ use super::error::ClientError;
 use super::http::{Call, HubClient, Kind, REQUEST_TIMEOUT_S};
 use crate::repo;
 
-/// A repository that can stand under terms: `models/owner/name` or `datasets/owner/name`; `owner/name` is a model's, as the
-/// Hugging Face tools have it.
+/// A repository that can stand under terms: `models/owner/name`, `datasets/owner/name` or `buckets/owner/name`;
+/// `owner/name` is a model's, as the Hugging Face tools have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryPath {
     kind: repo::Kind,
@@ -23,7 +23,7 @@ pub struct RepositoryPath {
 /// Why a text names no repository that can stand under terms.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a repository under terms is models/OWNER/NAME or datasets/OWNER/NAME, in lower case letters, digits and '-': {0:?} is not"
+    "a repository under terms is models/OWNER/NAME, datasets/OWNER/NAME or buckets/OWNER/NAME, in lower case letters, digits and '-': {0:?} is not"
 )]
 pub struct InvalidRepositoryPath(String);
 
@@ -33,6 +33,7 @@ impl FromStr for RepositoryPath {
         let invalid = || InvalidRepositoryPath(text.chars().take(200).collect());
         let (kind, name) = match text.split_once('/') {
             Some(("models", name)) => (repo::Kind::Model, name),
+            Some(("buckets", name)) => (repo::Kind::Bucket, name),
             Some(("datasets", name)) => (repo::Kind::Dataset, name),
             _ => (repo::Kind::Model, text),
         };

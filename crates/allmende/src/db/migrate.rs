@@ -42,6 +42,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "terms at the door",
         sql: include_str!("../../migrations/0011_terms_at_the_door.sql"),
     },
+    Migration { version: 12, name: "buckets", sql: include_str!("../../migrations/0012_buckets.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

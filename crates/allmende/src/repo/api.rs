@@ -46,7 +46,7 @@ async fn found(
     security(("token" = [])),
     params(
         ("collaboration" = String, Path, description = "Its name"),
-        ("kind" = String, Path, description = "`models` or `datasets`"),
+        ("kind" = String, Path, description = "`models`, `datasets` or `buckets`"),
         ("space" = String, Path, description = "The owner: the caller's party"),
         ("name" = String, Path, description = "The repository's name"),
     ),
@@ -64,7 +64,7 @@ async fn put(State(app): State<App>, principal: Principal, Path(named): Path<Nam
     security(("token" = [])),
     params(
         ("collaboration" = String, Path, description = "Its name"),
-        ("kind" = String, Path, description = "`models` or `datasets`"),
+        ("kind" = String, Path, description = "`models`, `datasets` or `buckets`"),
         ("space" = String, Path, description = "The owner: the caller's party"),
         ("name" = String, Path, description = "The repository's name"),
     ),

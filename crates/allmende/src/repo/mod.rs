@@ -1,9 +1,11 @@
-//! Repositories of models, datasets, spaces and code: who owns them, who may do what, and their history in git.
+//! Repositories of models, datasets, spaces and code: who owns them, who may do what, and their history in git; and
+//! buckets, which have none.
 //!
 //! Architecture invariant: no hash, token or address yields bytes without a right that [`right`] grants now.
 
 pub mod api;
 pub mod attributes;
+pub mod bucket;
 pub mod card;
 pub mod changes;
 pub mod cited;

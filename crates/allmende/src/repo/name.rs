@@ -17,11 +17,21 @@ pub enum Kind {
     Space,
     /// A program.
     Code,
+    /// Files without a history: the last that was put under a path is all there is.
+    Bucket,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Model, Self::Dataset, Self::Space, Self::Code];
+    pub const ALL: [Self; 5] = [Self::Model, Self::Dataset, Self::Space, Self::Code, Self::Bucket];
+    /// Those with a history in git, and with all that goes with one: revisions, commits, discussions, cards.
+    pub const WITH_HISTORY: [Self; 4] = [Self::Model, Self::Dataset, Self::Space, Self::Code];
+
+    /// Whether it has a history in git.
+    #[must_use]
+    pub fn has_history(self) -> bool {
+        Self::WITH_HISTORY.contains(&self)
+    }
 
     /// The word for one.
     #[must_use]
@@ -31,6 +41,7 @@ impl Kind {
             Self::Dataset => "dataset",
             Self::Space => "space",
             Self::Code => "code",
+            Self::Bucket => "bucket",
         }
     }
 
@@ -42,6 +53,7 @@ impl Kind {
             Self::Dataset => "datasets",
             Self::Space => "spaces",
             Self::Code => "codes",
+            Self::Bucket => "buckets",
         }
     }
 
@@ -53,6 +65,7 @@ impl Kind {
             Self::Dataset => "datasets/",
             Self::Space => "spaces/",
             Self::Code => "codes/",
+            Self::Bucket => "buckets/",
         }
     }
 

@@ -138,7 +138,7 @@ pub struct Wanted {
     pub settings: Settings,
 }
 
-/// Creates a repository with a first commit that says which files are large.
+/// Creates a repository with a first commit that says which files are large; a bucket has none and begins empty.
 ///
 /// # Errors
 /// [`RepoError::Exists`].
@@ -151,8 +151,13 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     let Wanted { kind, owner, name, settings, .. } = wanted;
     let new =
         NewRepo { kind, owner, name, creator: principal.account.id.clone(), private, collaboration: None, settings };
-    // The folder first: a crash in between leaves a folder that nobody knows, never a repository without one.
     let id = new_id()?;
+    if !kind.has_history() {
+        let repo = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await })?;
+        tell(app, &repo, Event::Created).await;
+        return Ok(repo);
+    }
+    // The folder first: a crash in between leaves a folder that nobody knows, never a repository without one.
     let git = app.git.repo(&id);
     git.create().await?;
     let mut builder = Builder::start(&git, &[], &author(principal), "initial commit", now).await?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use allmende_core::agreement::vocabulary::DataClass;
-use allmende_core::id::CollaborationId;
+use allmende_core::id::{AssetId, CollaborationId};
 use allmende_core::state::Refusal;
 use allmende_core::statement::{Body, RepositoryPlaced, RepositoryWithdrawn};
 
@@ -21,7 +21,7 @@ use crate::transaction;
 pub const fn class(kind: Kind) -> Result<DataClass, RepoError> {
     match kind {
         Kind::Model => Ok(DataClass::Model),
-        Kind::Dataset => Ok(DataClass::Reference),
+        Kind::Dataset | Kind::Bucket => Ok(DataClass::Reference),
         Kind::Space | Kind::Code => {
             Err(RepoError::Invalid("the terms speak of models and data: other repositories stand under no terms"))
         }
@@ -48,10 +48,11 @@ pub async fn place(app: &App, seen: &Seen, log: &Arc<Log>, collaboration: &Colla
         return Err(RepoError::Forbidden("it stands under the terms of another collaboration: take it back first"));
     }
     let (asset, class) = (terms::asset(&repo)?, class(repo.kind)?);
+    require_only(app, &repo, &asset, class, collaboration).await?;
     let standing = log.state().await?.repository(&asset).map(|placed| placed.class);
     match standing {
         Some(placed) if placed == class => {}
-        // A model and a dataset of one name are two repositories and one asset.
+        // A model and a dataset of one name are two repositories and one asset. Two of one class: see `require_only`.
         Some(_) => return Err(AppendError::Refused(Refusal::AssetExists { asset }).into()),
         None => attest(log, RepositoryPlaced { repository: asset, class }.into()).await?,
     }
@@ -60,6 +61,27 @@ pub async fn place(app: &App, seen: &Seen, log: &Arc<Log>, collaboration: &Colla
     transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;
     tell(app, &repo, Event::Configured).await;
     Ok(repo)
+}
+
+/// Refuses when another kind of repository of the same name and class stands under these terms: the log could not tell
+/// them apart.
+async fn require_only(
+    app: &App,
+    repo: &Repo,
+    asset: &AssetId,
+    own: DataClass,
+    collaboration: &CollaborationId,
+) -> Result<(), RepoError> {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != repo.kind && class(*kind).is_ok_and(|class| class == own))
+    {
+        let (space, name) = (repo.owner.name.as_str(), repo.name.as_str());
+        let other = store::find(&mut *app.db.read().await?, kind, space, name).await?;
+        let other = other.filter(|other| other.collaboration.as_ref() == Some(collaboration));
+        if other.is_some_and(|other| terms::asset(&other).is_ok_and(|standing| standing == *asset)) {
+            return Err(AppendError::Refused(Refusal::AssetExists { asset: asset.clone() }).into());
+        }
+    }
+    Ok(())
 }
 
 /// Takes a repository back, at once and without a vote. It stays private until its owner says otherwise.

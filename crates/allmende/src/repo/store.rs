@@ -266,6 +266,15 @@ pub async fn note_head(tx: &mut Tx, repo: &str, head: &str, at: Timestamp) -> Re
     Ok(())
 }
 
+/// Notes when a repository without a history last changed.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn touch(tx: &mut Tx, repo: &str, at: Timestamp) -> Result<(), DbError> {
+    sqlx::query("UPDATE repos SET modified_at = $2 WHERE id = $1").bind(repo).bind(at.0).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// Forgets a repository. Its folder goes after it.
 ///
 /// # Errors
@@ -273,6 +282,7 @@ pub async fn note_head(tx: &mut Tx, repo: &str, head: &str, at: Timestamp) -> Re
 pub async fn delete(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
     // Xorbs stay: other repositories may cite them.
     for sql in [
+        "DELETE FROM bucket_files WHERE repo = $1",
         "DELETE FROM repo_files WHERE repo = $1",
         "DELETE FROM xet_files WHERE repo = $1",
         "DELETE FROM repo_xorbs WHERE repo = $1",

@@ -91,6 +91,9 @@ pub async fn check(db: &Db, blobs: &Blobs) -> Result<Report, XetError> {
     for (repo, sha256) in store::holdings_without_file(&mut *db.read().await?, PAGE).await? {
         report.findings.push(format!("repository {repo} holds {sha256}, but nothing says what it is made of"));
     }
+    for (repo, path) in repo::bucket::without_bytes(&mut *db.read().await?, PAGE).await? {
+        report.findings.push(format!("bucket {repo} has a file {path:?}, but nothing says what it is made of"));
+    }
     Ok(report)
 }
 

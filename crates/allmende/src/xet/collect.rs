@@ -1,4 +1,4 @@
-//! Removing what nothing needs: large files that no revision of their repository cites, xorbs that no file cites, and what
+//! Removing what nothing needs: large files that no revision of their repository cites and no path of their bucket, xorbs that no file cites, and what
 //! crashes left behind.
 //!
 //! What is needed is looked for without stopping anybody, so what was seen may be over when it is acted upon. Therefore a
@@ -23,7 +23,7 @@ use crate::blobs::Blobs;
 use crate::db::{Db, DbError};
 use crate::git::Git;
 use crate::git::reach::History;
-use crate::repo::{self, RepoError, large};
+use crate::repo::{self, Repo, RepoError, large};
 use crate::transaction;
 
 /// Rows that are read at once.
@@ -192,20 +192,34 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Large files of a repository that none of its revisions cites.
-    async fn files(&mut self, id: &str) -> Result<(), XetError> {
+    /// The files that a repository needs, and why it needs no others. Nothing when that cannot be said.
+    async fn cited(&mut self, repo: &Repo) -> Result<Option<(HashSet<String>, &'static str)>, XetError> {
+        if !repo.kind.has_history() {
+            let cited = repo::bucket::cited(&mut *self.place.db.read().await?, &repo.id).await?;
+            return Ok(Some((cited, "no path of its bucket leads to it")));
+        }
         let mut cited = HashSet::new();
         let note = |found: crate::git::reach::Cited| {
             cited.insert(found.pointer.sha256);
         };
-        if let Err(error) = self.place.git.repo(id).cited(History::Whole, note).await {
+        if let Err(error) = self.place.git.repo(&repo.id).cited(History::Whole, note).await {
             // It may have been deleted a moment ago. Otherwise whoever reads this has more to do than to free space.
-            if repo::store::by_id(&mut *self.place.db.read().await?, id).await?.is_some() {
+            if repo::store::by_id(&mut *self.place.db.read().await?, &repo.id).await?.is_some() {
+                let id = repo.id.as_str();
                 tracing::error!(repo = id, %error, "a repository cannot be looked through: nothing of it is collected");
                 self.report.skipped.push(format!("{id}: {error}"));
             }
-            return Ok(());
+            return Ok(None);
         }
+        Ok(Some((cited, "no branch, tag or pull request leads to it")))
+    }
+
+    /// Large files of a repository that none of its revisions cites, and those of a bucket that stand nowhere in it.
+    async fn files(&mut self, id: &str) -> Result<(), XetError> {
+        let found = repo::store::by_id(&mut *self.place.db.read().await?, id).await?;
+        // It may have been deleted a moment ago.
+        let Some(repo) = found else { return Ok(()) };
+        let Some((cited, why)) = self.cited(&repo).await? else { return Ok(()) };
         let mut after = String::new();
         loop {
             let page = large::notes(&mut *self.place.db.read().await?, id, &after, PAGE).await?;
@@ -230,7 +244,6 @@ impl Pass<'_> {
                         Ok::<_, DbError>(false)
                     })?;
                 }
-                let why = "no branch, tag or pull request leads to it";
                 let of = id.to_owned();
                 self.report.note(due, Item { kind: "file", name: sha256, of, bytes: size, why, since });
             }

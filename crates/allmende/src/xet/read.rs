@@ -173,13 +173,35 @@ pub async fn read(app: &App, repo: &Repo, sha256: &Digest, range: Option<Range<u
         drop(connection);
         return Ok(app.blobs.open_range(sha256, range).await?);
     };
-    let file = store::file(&mut connection, repo, &hash).await?.ok_or(XetError::NotFound("large file"))?;
     drop(connection);
+    read_by_hash(app, repo, &hash, range).await
+}
+
+/// The SHA-256 of the file of this hash, if `repo` holds it.
+///
+/// # Errors
+/// [`XetError::Db`].
+pub async fn sha256(app: &App, repo: &Repo, hash: &XetHash) -> Result<Option<Digest>, XetError> {
+    let file = store::file(&mut *app.db.read().await?, repo, hash).await?;
+    Ok(file.map(|file| file.sha256))
+}
+
+/// The same for the file of this hash, by which it is put together.
+///
+/// # Errors
+/// [`XetError::NotFound`] when `repo` does not hold it.
+pub async fn read_by_hash(
+    app: &App,
+    repo: &Repo,
+    hash: &XetHash,
+    range: Option<Range<u64>>,
+) -> Result<Reader, XetError> {
+    let file = store::file(&mut *app.db.read().await?, repo, hash).await?.ok_or(XetError::NotFound("large file"))?;
     let range = range.unwrap_or(0..file.size);
     if range.start > range.end || range.end > file.size {
         return Err(BlobError::RangeOutside { size_bytes: file.size }.into());
     }
-    let (size_bytes, digest) = (file.size, *sha256);
+    let (size_bytes, digest) = (file.size, file.sha256);
     let stream =
         bytes(Tables::of(&app.db, &app.blobs, repo).await?, file.segments, range.clone()).map_err(move |error| {
             match error {

@@ -129,6 +129,21 @@ async fn a_repository_opens_as_the_terms_say() {
         doors.done("north", Method::PUT, &under, Value::Null).await;
     }
     assert_eq!(doors.attested("repository.placed").await.len(), 1, "twice is once");
+    // A bucket is reference data as a dataset is: the log could not tell two of one name apart.
+    for name in ["open-set", "scratch"] {
+        doors.done("north", Method::POST, &format!("/api/buckets/north/{name}"), json!({})).await;
+    }
+    let twin = "/v1/collaborations/digits/repositories/buckets/north/open-set";
+    let refused = doors.call("north", Method::PUT, twin, None).await;
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 403 && text.contains("is registered already"), "{} {text}", refused.status);
+    let bucket = "/v1/collaborations/digits/repositories/buckets/north/scratch";
+    doors.done("north", Method::PUT, bucket, Value::Null).await;
+    assert_eq!(doors.get("", "/api/buckets/north/scratch").await.status, 401, "public no longer");
+    for path in ["/api/buckets/north/scratch/xet-read-token", "/buckets/north/scratch/resolve/a"] {
+        assert_eq!(doors.get("east", path).await.status, 403, "no clause lets east read {path}");
+    }
+    doors.done("north", Method::DELETE, bucket, Value::Null).await;
 
     assert_eq!(doors.get("", file).await.status, 401, "public no longer");
     for who in ["north", "east", "west"] {

@@ -14,6 +14,7 @@ const ORDER: &[&str] = &[
     "discussion",
     "xet",
     "exchange",
+    "bucket",
     "node",
     "run",
     "contribution",

@@ -67,9 +67,18 @@ async fn what_was_pushed_comes_back_from_a_backup() {
     };
     let before = refs(&hub).await;
     assert_eq!(before.0.len(), 3, "main, a pull request and a tag: {before:?}");
+    let bucket = carla.creates(&hub.app, Kind::Bucket, "scratch", true).await;
+    let mut ingest = Ingest::begin(&hub.app, &bucket).await.unwrap();
+    ingest.push(b"in a bucket").await.unwrap();
+    let hash = ingest.finish().await.unwrap().xet_hash.to_string();
+    let line =
+        json!({ "type": "addFile", "path": "a/b.txt", "xetHash": hash, "contentType": "text/plain" }).to_string();
+    let url = format!("{}/api/buckets/carla/scratch/batch", hub.url);
+    let put = reqwest::Client::new().post(url).bearer_auth(&carla.secret).body(line).send().await.unwrap();
+    assert_eq!(put.status(), 200);
     let archive = desk.path("hub.allmende");
     let made = back_up(&hub, &archive).await;
-    assert_eq!((made.repositories, made.lost_xorbs), (2, 0));
+    assert_eq!((made.repositories, made.lost_xorbs), (3, 0));
     assert!((9 << 20..10 << 20).contains(&made.large_bytes), "{made:?}");
     let plain = std::fs::read(&archive).unwrap();
     assert!(!plain.windows(9).any(|w| w == b"beside it") && !plain.windows(5).any(|w| w == b"carla"));
@@ -78,12 +87,15 @@ async fn what_was_pushed_comes_back_from_a_backup() {
     assert_eq!((restored.repositories, restored.large_bytes), (made.repositories, made.large_bytes));
     let there = Hub::start_in(dir, &[]).await;
     let report = check(&there.app.db, &there.app.blobs).await.unwrap();
-    assert_eq!((report.files, report.uncited, report.findings.len()), (1, 0, 0), "{report:?}");
+    assert_eq!((report.files, report.uncited, report.findings.len()), (2, 0, 0), "{report:?}");
     assert_eq!(refs(&there).await, before);
     // Tokens do not come back.
     desk.clones(&address(&there, &carla, "carla/bert"), "none").await.refused("Authentication failed");
     let account = accounts::by_name(&mut there.app.db.read().await.unwrap(), "carla").await.unwrap().unwrap();
     let again = Someone::with_token(&there.app, account, "2", Rights::Write).await;
+    let url = format!("{}/buckets/carla/scratch/resolve/a%2Fb.txt", there.url);
+    let kept = reqwest::Client::new().get(url).bearer_auth(&again.secret).send().await.unwrap();
+    assert_eq!(kept.text().await.unwrap(), "in a bucket");
     desk.clones(&address(&there, &again, "carla/bert"), "two").await.fine();
     assert_eq!(std::fs::read(desk.path("two/model.safetensors")).unwrap(), bytes);
     assert_eq!(std::fs::read(desk.path("two/note.txt")).unwrap(), b"beside it\n");

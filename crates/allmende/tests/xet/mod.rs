@@ -1,5 +1,6 @@
 //! The store of large files, through a real server, by the clients of others and by forgers.
 
+mod buckets;
 mod clients;
 mod collected;
 mod copied;

@@ -58,7 +58,7 @@ pub async fn find(app: &App, principal: Option<&Principal>, kind: &str, id: &str
         let Some((space, slug)) = id.split_once('/') else { return Err(missing) };
         return Ok(Target::Collection(Box::new(super::see(app, principal, space, slug).await?)));
     }
-    let Some(kind) = Kind::ALL.into_iter().find(|known| known.as_str() == kind) else {
+    let Some(kind) = Kind::WITH_HISTORY.into_iter().find(|known| known.as_str() == kind) else {
         return Err(ExchangeError::Bad(format!("this hub's collections hold no items of the type '{kind}'")));
     };
     let id = id.strip_prefix(kind.prefix()).unwrap_or(id);

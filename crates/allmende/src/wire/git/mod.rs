@@ -119,7 +119,9 @@ impl FromRequestParts<App> for Door {
         let principal = <Principal as OptionalFromRequestParts<App>>::from_request_parts(parts, app).await?;
         let kind = match prefix {
             None => Some(Kind::Model),
-            Some(prefix) => Kind::ALL.into_iter().find(|kind| kind.prefix().strip_suffix('/') == Some(&prefix)),
+            Some(prefix) => {
+                Kind::WITH_HISTORY.into_iter().find(|kind| kind.prefix().strip_suffix('/') == Some(&prefix))
+            }
         };
         let name = name.strip_suffix(".git").unwrap_or(&name);
         let seen = match kind {

@@ -178,6 +178,6 @@ pub async fn ask_other(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Json<Value>, HubError> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == prefix);
+    let kind = Kind::WITH_HISTORY.into_iter().find(|kind| kind.plural() == prefix);
     ask(&app, principal, kind, (&space, &name), &headers, &body).await
 }

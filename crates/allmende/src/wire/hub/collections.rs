@@ -97,7 +97,7 @@ async fn named(
     let kind = match word {
         "collections" => "collection",
         "papers" | "buckets" => return Ok(None),
-        word => match Kind::ALL.into_iter().find(|kind| kind.plural() == word) {
+        word => match Kind::WITH_HISTORY.into_iter().find(|kind| kind.plural() == word) {
             Some(kind) => kind.as_str(),
             None => return Err(HubError::new(Code::BadRequest, format!("'{word}' is no type of items"))),
         },

@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::lines::{self, Limits};
 use super::refs::led_to;
 use super::{Base, HubError, There, commit_of};
 use crate::app::App;
@@ -189,20 +189,18 @@ impl Line {
     }
 }
 
-/// The lines of a body, each bounded, as they arrive.
+/// The lines of a commit, each bounded, as they arrive.
 pub struct Lines {
-    body: axum::body::BodyDataStream,
-    rest: Vec<u8>,
-    read: u64,
+    lines: lines::Lines,
     taken: usize,
-    ended: bool,
 }
 
 impl Lines {
     /// The lines of `body`, of which nothing was read.
     #[must_use]
     pub fn of(body: Body) -> Self {
-        Self { body: body.into_data_stream(), rest: Vec::new(), read: 0, taken: 0, ended: false }
+        let limits = Limits { what: "commit", line_bytes: MAX_LINE_BYTES, body_bytes: MAX_COMMIT_BYTES };
+        Self { lines: lines::Lines::of(body, limits), taken: 0 }
     }
 
     /// The first line, which must be the header.
@@ -210,7 +208,7 @@ impl Lines {
     /// # Errors
     /// [`HubError`].
     pub async fn header(&mut self) -> Result<Header, HubError> {
-        match self.next().await? {
+        match self.lines.next().await? {
             Some(Line::Header(header)) => Ok(header),
             _ => Err(bad("the first line must be the header")),
         }
@@ -221,51 +219,13 @@ impl Lines {
     /// # Errors
     /// [`HubError`].
     pub async fn change(&mut self) -> Result<Option<Change>, HubError> {
-        let Some(line) = self.next().await? else { return Ok(None) };
+        let Some(line) = self.lines.next::<Line>().await? else { return Ok(None) };
         self.taken += 1;
         if self.taken > MAX_CHANGES {
             return Err(bad(format!("more than {MAX_CHANGES} changes in one commit")));
         }
         line.change().map(Some)
     }
-
-    async fn next(&mut self) -> Result<Option<Line>, HubError> {
-        let mut searched = 0;
-        loop {
-            if let Some(at) = self.rest[searched..].iter().position(|&c| c == b'\n') {
-                let tail = self.rest.split_off(searched + at + 1);
-                let line = std::mem::replace(&mut self.rest, tail);
-                searched = 0;
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                return parse(&line).map(Some);
-            }
-            searched = self.rest.len();
-            if self.rest.len() > MAX_LINE_BYTES {
-                return Err(HubError::new(Code::TooLarge, "a line of the commit is too long"));
-            }
-            if self.ended {
-                let line = std::mem::take(&mut self.rest);
-                return if line.iter().all(u8::is_ascii_whitespace) { Ok(None) } else { parse(&line).map(Some) };
-            }
-            match self.body.next().await {
-                None => self.ended = true,
-                Some(piece) => {
-                    let piece = piece.map_err(|e| bad(format!("the commit broke off: {e}")))?;
-                    self.read += piece.len() as u64;
-                    if self.read > MAX_COMMIT_BYTES {
-                        return Err(HubError::new(Code::TooLarge, "the commit is too large"));
-                    }
-                    self.rest.extend_from_slice(&piece);
-                }
-            }
-        }
-    }
-}
-
-fn parse(line: &[u8]) -> Result<Line, HubError> {
-    serde_json::from_slice(line).map_err(|e| bad(format!("a line of the commit cannot be read: {e}")))
 }
 
 /// Makes a commit of the changes in the body, one JSON object on each line, the header first.

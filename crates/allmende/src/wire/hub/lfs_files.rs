@@ -124,7 +124,8 @@ pub async fn duplicate(
     there.may_read_files(&app).await?;
     too_many(asked.files.len())?;
     let (space, name) = asked.target.name.split_once('/').unwrap_or(("", &asked.target.name));
-    let target = There::find(&app, Some(principal), Kind::parse(&asked.target.kind), space, name).await?;
+    let kind = Kind::parse(&asked.target.kind).filter(|kind| kind.has_history());
+    let target = There::find(&app, Some(principal), kind, space, name).await?;
     target.who(Right::Write)?;
     let (from, to) = (&there.seen.repo, &target.seen.repo);
     terms::may_leave(&app, target.who(Right::Write)?, from, to.collaboration.as_ref()).await?;

@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod buckets;
 mod collections;
 pub(super) mod commit;
 mod discussions;
@@ -14,6 +15,7 @@ mod history;
 mod info;
 mod lfs_files;
 mod likes;
+mod lines;
 mod page;
 mod refs;
 mod repos;
@@ -75,6 +77,7 @@ pub fn routes() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/lfs-files", get(lfs_files::list))
         .route("/api/{kind}/{space}/{name}/xet-read-token/{revision}", get(xet::read_token))
         .route("/api/{kind}/{space}/{name}/xet-write-token/{revision}", get(xet::write_token))
+        .merge(buckets::routes())
         .merge(missing())
         .merge(exchange())
 }
@@ -139,6 +142,7 @@ pub fn transfers() -> Router<App> {
         .route("/api/{kind}/{space}/{name}/lfs-files/duplicate", post(lfs_files::duplicate))
         .route("/{space}/{name}/resolve/{revision}/{*path}", get(resolve::model))
         .route("/{prefix}/{space}/{name}/resolve/{revision}/{*path}", get(resolve::other))
+        .merge(buckets::transfers())
 }
 
 /// The repository that a path names: `/api/{kind}/{space}/{name}/…`.
@@ -194,7 +198,9 @@ impl FromRequestParts<App> for There {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
         let Path(named): Path<Named> = Path::from_request_parts(parts, app).await?;
         let principal = principal(parts, app).await?;
-        Self::find(app, principal, Kind::parse(&named.kind), &named.space, &named.name).await
+        // Buckets have doors of their own: these here lead to histories.
+        let kind = Kind::parse(&named.kind).filter(|kind| kind.has_history());
+        Self::find(app, principal, kind, &named.space, &named.name).await
     }
 }
 

@@ -240,7 +240,7 @@ pub async fn list(
     axum::extract::RawQuery(query): axum::extract::RawQuery,
 ) -> Result<(HeaderMap, Json<Value>), HubError> {
     let missing = || HubError::new(Code::NotFound, "this path does not exist");
-    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == word).ok_or_else(missing)?;
+    let kind = Kind::WITH_HISTORY.into_iter().find(|kind| kind.plural() == word).ok_or_else(missing)?;
     let query = query.unwrap_or_default();
     let filter = Filter::parse(&query);
     let mut before = filter.before.clone();

@@ -1,6 +1,7 @@
 //! Files: their bytes, and what a client wants to know of them first.
 
 use allmende_core::digest::Digest;
+use allmende_formats::xet::XetHash;
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -10,8 +11,8 @@ use super::{Base, HubError, There, principal};
 use crate::app::App;
 use crate::error::Code;
 use crate::extract::Path;
-use crate::git::{Oid, RepoPath};
-use crate::repo::{Kind, reads};
+use crate::git::{GitRepo, Oid, RepoPath};
+use crate::repo::{Kind, large, reads};
 
 /// `/{space}/{name}/resolve/{revision}/{path}`.
 pub async fn model(
@@ -28,7 +29,7 @@ pub async fn other(
     Path((prefix, space, name, revision, path)): Path<(String, String, String, String, String)>,
     request: Request,
 ) -> Result<Response, HubError> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == prefix);
+    let kind = Kind::WITH_HISTORY.into_iter().find(|kind| kind.plural() == prefix);
     file(&app, kind, &space, &name, &revision, &path, request).await
 }
 
@@ -75,6 +76,28 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<std::ops::Range<u64>>,
     Ok(Some(range))
 }
 
+/// A file that was found.
+pub(super) struct Found<'a> {
+    pub there: &'a There,
+    pub path: &'a RepoPath,
+    pub size: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// The hash by which it is fetched in chunks, and the link to where a token for it is given.
+    pub xet: Option<(XetHash, String)>,
+    pub content: Content<'a>,
+}
+
+/// Where the bytes of a file are.
+pub(super) enum Content<'a> {
+    /// In git.
+    Blob(&'a GitRepo, Oid),
+    /// Beside git, of which git has a pointer.
+    Large(Digest),
+    /// In the chunks of the file of this hash.
+    Chunks(XetHash),
+}
+
 async fn at(
     app: &App,
     there: &There,
@@ -84,28 +107,50 @@ async fn at(
     method: &Method,
     asked: &HeaderMap,
 ) -> Result<Response, HubError> {
-    let missing = || HubError::from(crate::git::GitError::NoEntry(path.chars().take(200).collect()));
-    let path: RepoPath = path.parse().map_err(|_| missing())?;
+    let path: RepoPath = path.parse().map_err(|_| missing(path))?;
     let git = there.git(app);
     let entry = git.file(commit, &path).await?;
-    let size = entry.file_size();
+    let (repo, size) = (&there.seen.repo, entry.file_size());
+    let (etag, xet, content) = match &entry.pointer {
+        None => (entry.oid.to_string(), None, Content::Blob(&git, entry.oid)),
+        Some(pointer) => {
+            let hash = large::xet(&mut *app.db.read().await?, repo, &pointer.sha256).await?;
+            let xet = hash.map(|hash| (hash, super::xet::link(base, repo, Some(commit))));
+            let sha256 = format!("sha256:{}", pointer.sha256).parse().map_err(|_| missing(path.as_str()))?;
+            (pointer.sha256.clone(), xet, Content::Large(sha256))
+        }
+    };
+    send(app, Found { there, path: &path, size, etag, xet, content }, method, asked).await
+}
+
+fn missing(path: &str) -> HubError {
+    crate::git::GitError::NoEntry(path.chars().take(200).collect()).into()
+}
+
+/// Answers with a file whose reader was asked for the right to it.
+pub(super) async fn send(
+    app: &App,
+    found: Found<'_>,
+    method: &Method,
+    asked: &HeaderMap,
+) -> Result<Response, HubError> {
+    let Found { there, path, size, etag, xet, content } = found;
+    let repo = &there.seen.repo;
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
     };
-    let etag = entry.pointer.as_ref().map_or_else(|| entry.oid.to_string(), |pointer| pointer.sha256.clone());
     put("etag", format!("\"{etag}\""));
     put("accept-ranges", "bytes".to_owned());
-    if let Some(pointer) = &entry.pointer {
-        put("x-linked-etag", format!("\"{}\"", pointer.sha256));
-        put("x-linked-size", pointer.size.to_string());
-        let hash = crate::repo::large::xet(&mut *app.db.read().await?, &there.seen.repo, &pointer.sha256).await?;
-        if let Some(hash) = hash {
-            put("x-xet-hash", hash.to_string());
-            put("link", super::xet::link(base, &there.seen.repo, commit));
-        }
+    if !matches!(content, Content::Blob(..)) {
+        put("x-linked-etag", format!("\"{etag}\""));
+        put("x-linked-size", size.to_string());
+    }
+    if let Some((hash, link)) = xet {
+        put("x-xet-hash", hash.to_string());
+        put("link", link);
     }
     // Whatever it says it is, it runs nothing here.
     put("content-type", "application/octet-stream".to_owned());
@@ -132,25 +177,26 @@ async fn at(
     if method == Method::HEAD {
         return Ok((status, headers, Body::empty()).into_response());
     }
-    let body = match &entry.pointer {
-        None => {
-            let bytes = bytes::Bytes::from(git.blob(entry.oid).await?);
+    let part = (status == StatusCode::PARTIAL_CONTENT).then(|| range.clone());
+    let reader = match content {
+        Content::Blob(git, oid) => {
+            let bytes = bytes::Bytes::from(git.blob(oid).await?);
             let (from, to) = (usize::try_from(range.start), usize::try_from(range.end));
             let part = from.ok().zip(to.ok()).filter(|(_, to)| *to <= bytes.len());
-            Body::from(part.map(|(from, to)| bytes.slice(from..to)).ok_or_else(missing)?)
+            let part = part.map(|(from, to)| bytes.slice(from..to)).ok_or_else(|| missing(path.as_str()))?;
+            reads::note(app, there.principal.as_ref(), repo, length);
+            return Ok((status, headers, Body::from(part)).into_response());
         }
-        Some(pointer) => {
-            let sha256: Digest = format!("sha256:{}", pointer.sha256).parse().map_err(|_| missing())?;
-            let held = crate::repo::large::held(&mut *app.db.read().await?, &there.seen.repo, &sha256).await?;
-            if held != Some(pointer.size) {
+        Content::Large(sha256) => {
+            if large::held(&mut *app.db.read().await?, repo, &sha256).await? != Some(size) {
                 // A pointer to bytes that were never uploaded here opens nothing.
-                return Err(missing());
+                return Err(missing(path.as_str()));
             }
-            let part = (status == StatusCode::PARTIAL_CONTENT).then_some(range);
-            let reader = crate::xet::read::read(app, &there.seen.repo, &sha256, part).await;
-            Body::from_stream(reader.map_err(crate::error::ApiError::from)?.stream)
+            crate::xet::read::read(app, repo, &sha256, part).await
         }
+        Content::Chunks(hash) => crate::xet::read::read_by_hash(app, repo, &hash, part).await,
     };
-    reads::note(app, there.principal.as_ref(), &there.seen.repo, length);
+    let body = Body::from_stream(reader.map_err(crate::error::ApiError::from)?.stream);
+    reads::note(app, there.principal.as_ref(), repo, length);
     Ok((status, headers, body).into_response())
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::Code;
 use crate::extract::Path;
 use crate::repo::card::Head;
-use crate::repo::{Kind, ops, owned, store};
+use crate::repo::{Kind, bucket, ops, owned, store};
 
 /// Repositories in one page.
 const PAGE: usize = 100;
@@ -32,7 +32,7 @@ async fn page(
 ) -> Result<(HeaderMap, Json<Value>), HubError> {
     let page = Page::of(query, PAGE, PAGE);
     let mut connection = app.db.read().await?;
-    let mut found = owned::page(&mut connection, owner, page.before.as_ref(), page.rows()).await?;
+    let mut found = owned::page(&mut connection, owner, None, page.before.as_ref(), page.rows()).await?;
     let more = found.len() > page.limit;
     found.truncate(page.limit);
     let next = found.last().filter(|_| more).map(|repo| (repo.created_at, repo.id.clone()));
@@ -43,10 +43,15 @@ async fn page(
             continue;
         }
         let mut connection = app.db.read().await?;
-        let head: Head = serde_json::from_str(&store::head(&mut connection, &repo.id).await?).unwrap_or_default();
+        let used_bytes = if repo.kind.has_history() {
+            let head: Head = serde_json::from_str(&store::head(&mut connection, &repo.id).await?).unwrap_or_default();
+            head.used_bytes
+        } else {
+            bucket::sums(&mut connection, repo).await?.bytes
+        };
         shown.push(json!({
             "id": repo.full_name(), "type": repo.kind.as_str(), "updatedAt": iso(repo.modified_at),
-            "visibility": if repo.private { "private" } else { "public" }, "storage": head.used_bytes,
+            "visibility": if repo.private { "private" } else { "public" }, "storage": used_bytes,
             "storagePercent": 0,
         }));
     }

@@ -15,7 +15,10 @@ use crate::repo::{Repo, Right, large, quota};
 use crate::wire::xet::address;
 use crate::xet::Session;
 
-fn token(app: &App, there: There, base: &str, write: bool) -> Result<(HeaderMap, Json<Token>), HubError> {
+/// A token, in headers and in the body.
+pub(super) type Answer = (HeaderMap, Json<Token>);
+
+fn token(app: &App, there: There, base: &str, write: bool) -> Result<Answer, HubError> {
     let There { principal, seen } = there;
     if write && principal.is_none() {
         return Err(HubError::new(Code::Unauthenticated, "Invalid username or password."));
@@ -43,9 +46,14 @@ pub async fn read_token(
     Path(_): Path<(String, String, String, String)>,
     Base(base): Base,
     there: There,
-) -> Result<(HeaderMap, Json<Token>), HubError> {
-    there.may_read_files(&app).await?;
-    token(&app, there, &base, false)
+) -> Result<Answer, HubError> {
+    to_read(&app, &base, there).await
+}
+
+/// The same, once the repository was found.
+pub(super) async fn to_read(app: &App, base: &str, there: There) -> Result<Answer, HubError> {
+    there.may_read_files(app).await?;
+    token(app, there, base, false)
 }
 
 /// For writing.
@@ -54,13 +62,18 @@ pub async fn write_token(
     Path(_): Path<(String, String, String, String)>,
     Base(base): Base,
     there: There,
-) -> Result<(HeaderMap, Json<Token>), HubError> {
+) -> Result<Answer, HubError> {
+    to_write(&app, &base, there).await
+}
+
+/// The same, once the repository was found.
+pub(super) async fn to_write(app: &App, base: &str, there: There) -> Result<Answer, HubError> {
     if there.principal.is_some() && there.seen.right >= Right::Write {
         // In words that clients show, which they do of few answers later.
         let mut connection = app.db.read().await?;
         quota::require_in(&mut connection, &there.seen.repo, 1, app.config.default_quota_bytes).await?;
     }
-    token(&app, there, &base, true)
+    token(app, there, base, true)
 }
 
 /// Adds to files as clients read them the hashes by which large ones are fetched in chunks.
@@ -75,8 +88,9 @@ pub async fn add_hashes(app: &App, repo: &Repo, files: &mut [Value]) -> Result<(
     Ok(())
 }
 
-/// Where a client that finds a large file asks for a token.
-pub fn link(base: &str, repo: &Repo, commit: Oid) -> String {
+/// Where a client that finds a large file asks for a token; buckets have no revisions.
+pub fn link(base: &str, repo: &Repo, commit: Option<Oid>) -> String {
     let (kind, name) = (repo.kind.plural(), repo.full_name());
-    format!("<{base}/api/{kind}/{name}/xet-read-token/{commit}>; rel=\"xet-auth\"")
+    let revision = commit.map_or_else(String::new, |commit| format!("/{commit}"));
+    format!("<{base}/api/{kind}/{name}/xet-read-token{revision}>; rel=\"xet-auth\"")
 }
