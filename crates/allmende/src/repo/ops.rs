@@ -102,6 +102,25 @@ pub async fn is_visible(app: &App, principal: Option<&Principal>, repo: &Repo) -
     }
 }
 
+/// Refuses whoever may not send large files for a pull request, about which others decide. Who may not write needs a token
+/// that may, files that they may read, and open discussions. The gate of a repository is asked for apart.
+///
+/// # Errors
+/// As [`Seen::require`] for writing, or [`RepoError::Denied`] when the terms keep the files from the caller.
+pub async fn may_propose(app: &App, principal: Option<&Principal>, seen: &Seen) -> Result<(), RepoError> {
+    let repo = &seen.repo;
+    let (space, name) = (repo.owner.name.as_str(), repo.name.as_str());
+    let proposes = principal.is_some_and(|principal| principal.token.rights.reach(space, name, true))
+        && !repo.settings.discussions_disabled
+        && repo.kind.has_history();
+    match seen.require(Right::Write) {
+        Err(RepoError::Forbidden(_) | RepoError::Denied(_)) if proposes && !repo.settings.frozen => {
+            terms::may_read(app, principal, repo).await
+        }
+        other => other,
+    }
+}
+
 /// The account that `principal` may create repositories for: its own, or the organization `space`.
 ///
 /// # Errors

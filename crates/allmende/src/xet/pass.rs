@@ -15,7 +15,7 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::auth::constant_time_eq;
 use crate::hmac;
-use crate::repo::ops::look;
+use crate::repo::ops::{look, may_propose};
 use crate::repo::{self, Right};
 
 /// How long a transfer token holds, in milliseconds. Clients ask for another one in time.
@@ -43,6 +43,20 @@ struct Token {
     bearer: Bearer,
     #[serde(rename = "w")]
     write: bool,
+    /// To write for a pull request alone.
+    #[serde(rename = "p", default)]
+    propose: bool,
+}
+
+/// What a transfer token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To read.
+    Read,
+    /// To write, and read.
+    Write,
+    /// To send what a pull request will cite.
+    Propose,
 }
 
 /// A range of a xorb that may be fetched.
@@ -117,14 +131,19 @@ impl Session {
         Bearer { repo: self.repo().id.clone(), who, expires_at: expires_at.0 }
     }
 
-    /// A transfer token, to write with if `write`, and until when it holds.
+    /// A transfer token, and until when it holds.
     ///
     /// # Errors
     /// [`XetError::Repo`] when the session may not do as much.
-    pub fn token(&self, app: &App, write: bool) -> Result<(String, Timestamp), XetError> {
-        self.seen.require(if write { Right::Write } else { Right::Read })?;
+    pub async fn token(&self, app: &App, need: Need) -> Result<(String, Timestamp), XetError> {
+        match need {
+            Need::Read => self.seen.require(Right::Read)?,
+            Need::Write => self.seen.require(Right::Write)?,
+            Need::Propose => may_propose(app, self.principal.as_ref(), &self.seen).await?,
+        }
+        let (write, propose) = (need != Need::Read, need == Need::Propose);
         let expires_at = app.clock.now().plus_ms(TOKEN_MS);
-        Ok((seal(app, Use::Token, &Token { bearer: self.bearer(expires_at), write }), expires_at))
+        Ok((seal(app, Use::Token, &Token { bearer: self.bearer(expires_at), write, propose }), expires_at))
     }
 
     /// What to ask for a range of a xorb with, until the time in it.
@@ -168,7 +187,11 @@ pub async fn open(app: &App, repo: &str, token: &str, write: bool) -> Result<Ses
         return Err(repo::RepoError::Forbidden("this transfer token can only read").into());
     }
     if write {
-        session.seen.require(Right::Write)?;
+        if token.propose {
+            may_propose(app, session.principal.as_ref(), &session.seen).await?;
+        } else {
+            session.seen.require(Right::Write)?;
+        }
     } else {
         session.may_read(app).await?;
     }

@@ -296,3 +296,36 @@ async fn a_file_cites_only_what_its_sender_may_read() {
     assert_eq!(door.shard(&two.file, &[]).await, 400);
     world.hub.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_read_sends_large_files_for_a_pull_request_and_nothing_else() {
+    let world = World::still().await;
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let repo = world.repo(&ada, &ada.account, "one").await;
+    let token = async |query: &str| {
+        let url = format!("{}/api/models/ada/one/xet-write-token/main{query}", world.hub.url);
+        let answer = Client::new().get(url).bearer_auth(&bob.token).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap()["accessToken"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(token("?create_pr=1").await.0, 404, "it is not there for strangers");
+    let set = async |change: &dyn Fn(&mut Repo)| {
+        let mut changed = repo.clone();
+        change(&mut changed);
+        allmende::repo::ops::configure(&world.hub.app, &changed).await.unwrap();
+    };
+    set(&|repo| repo.private = false).await;
+    assert_eq!(token("").await.0, 403, "to write is something else");
+    let (status, secret) = token("?create_pr=1").await;
+    assert_eq!(status, 200);
+    let door = Door { http: Client::new(), url: format!("{}/xet/{}", world.hub.url, repo.id), token: secret };
+    let one = sent(1);
+    assert_eq!(door.xorb(&one.xorb.hash, &one.packed).await.0, 200);
+    assert_eq!(door.shard(&one.file, &[]).await, 200);
+    // What may be proposed is asked at each use.
+    set(&|repo| (repo.private, repo.settings.discussions_disabled) = (false, true)).await;
+    assert_eq!((door.shard(&one.file, &[]).await, token("?create_pr=1").await.0), (403, 403));
+    set(&|repo| (repo.private, repo.settings.frozen) = (false, true)).await;
+    assert_eq!((door.shard(&one.file, &[]).await, token("?create_pr=1").await.0), (403, 403));
+    world.hub.stop().await;
+}

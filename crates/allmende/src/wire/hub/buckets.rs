@@ -25,6 +25,7 @@ use crate::git::{GitError, RepoPath};
 use crate::repo::bucket as rows;
 use crate::repo::ops::{self, Wanted};
 use crate::repo::{Kind, Repo, RepoError, Right, Settings, owned};
+use crate::xet::pass::Need;
 
 /// Buckets in one page, rows that are read at once for it, and how often: others' private ones are passed over.
 const PAGE: usize = 100;
@@ -317,7 +318,7 @@ async fn read_token(State(app): State<App>, Base(base): Base, Bucket(there): Buc
 
 /// For writing in chunks.
 async fn write_token(State(app): State<App>, Base(base): Base, Bucket(there): Bucket) -> Result<xet::Answer, HubError> {
-    xet::to_write(&app, &base, there).await
+    xet::to_write(&app, &base, there, Need::Write).await
 }
 
 /// One change, as clients write it. What a client adds beside this is passed over.

@@ -2,7 +2,7 @@
 
 use allmende_formats::xet::wire::Token;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use serde_json::Value;
 
@@ -14,17 +14,18 @@ use crate::git::Oid;
 use crate::repo::{Repo, Right, large, quota};
 use crate::wire::xet::address;
 use crate::xet::Session;
+use crate::xet::pass::Need;
 
 /// A token, in headers and in the body.
 pub(super) type Answer = (HeaderMap, Json<Token>);
 
-fn token(app: &App, there: There, base: &str, write: bool) -> Result<Answer, HubError> {
+async fn token(app: &App, there: There, base: &str, need: Need) -> Result<Answer, HubError> {
     let There { principal, seen } = there;
-    if write && principal.is_none() {
+    if need != Need::Read && principal.is_none() {
         return Err(HubError::new(Code::Unauthenticated, "Invalid username or password."));
     }
     let session = Session { seen, principal };
-    let (access_token, expires_at) = session.token(app, write).map_err(ApiError::from)?;
+    let (access_token, expires_at) = session.token(app, need).await.map_err(ApiError::from)?;
     let exp = expires_at.0.div_euclid(1_000).unsigned_abs();
     let token = Token { cas_url: address(base, &session.seen.repo), exp, access_token };
     let mut headers = HeaderMap::new();
@@ -53,27 +54,33 @@ pub async fn read_token(
 /// The same, once the repository was found.
 pub(super) async fn to_read(app: &App, base: &str, there: There) -> Result<Answer, HubError> {
     there.may_read_files(app).await?;
-    token(app, there, base, false)
+    token(app, there, base, Need::Read).await
 }
 
-/// For writing.
+/// For writing, or for a pull request.
 pub async fn write_token(
     State(app): State<App>,
     Path(_): Path<(String, String, String, String)>,
     Base(base): Base,
     there: There,
+    RawQuery(query): RawQuery,
 ) -> Result<Answer, HubError> {
-    to_write(&app, &base, there).await
+    let proposes = query.is_some_and(|q| q.split('&').any(|pair| matches!(pair, "create_pr=1" | "create_pr=true")));
+    let need = if proposes { Need::Propose } else { Need::Write };
+    to_write(&app, &base, there, need).await
 }
 
 /// The same, once the repository was found.
-pub(super) async fn to_write(app: &App, base: &str, there: There) -> Result<Answer, HubError> {
-    if there.principal.is_some() && there.seen.right >= Right::Write {
+pub(super) async fn to_write(app: &App, base: &str, there: There, need: Need) -> Result<Answer, HubError> {
+    if need == Need::Propose && there.seen.right < Right::Write {
+        there.may_read_files(app).await?;
+    }
+    if there.principal.is_some() && (need == Need::Propose || there.seen.right >= Right::Write) {
         // In words that clients show, which they do of few answers later.
         let mut connection = app.db.read().await?;
         quota::require_in(&mut connection, &there.seen.repo, 1, app.config.default_quota_bytes).await?;
     }
-    token(app, there, base, true)
+    token(app, there, base, need).await
 }
 
 /// Adds to files as clients read them the hashes by which large ones are fetched in chunks.
