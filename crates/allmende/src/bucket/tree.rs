@@ -13,6 +13,9 @@ const AFTER_SLASH: u8 = b'/' + 1;
 /// Comes before whatever a path may go on with: paths hold no control characters.
 const BEFORE_ALL: u8 = 1;
 
+/// Rows that are read at once where folders are told: most of them may lie in a folder that is told already.
+const ROWS: usize = 64;
+
 /// A line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -76,7 +79,8 @@ pub async fn page(connection: &mut AnyConnection, repo: &Repo, wanted: Wanted<'_
     let mut from = wanted.from.max(wanted.prefix).as_bytes().to_vec();
     let mut lines = Vec::new();
     while lines.len() < wanted.limit {
-        let asked = wanted.limit - lines.len();
+        let left = wanted.limit - lines.len();
+        let asked = if wanted.recursive { left } else { left.min(ROWS) };
         let span = Span { from: from.clone(), until: until.clone() };
         let files = bucket::page(connection, repo, &span, asked).await?;
         let is_last = files.len() < asked;

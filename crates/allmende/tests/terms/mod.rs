@@ -134,7 +134,9 @@ async fn a_repository_opens_as_the_terms_say() {
         doors.done("north", Method::POST, &format!("/api/buckets/north/{name}"), json!({})).await;
     }
     let twin = "/v1/collaborations/digits/repositories/buckets/north/open-set";
-    assert_eq!(doors.call("north", Method::PUT, twin, None).await.status, 409);
+    let refused = doors.call("north", Method::PUT, twin, None).await;
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 403 && text.contains("is registered already"), "{} {text}", refused.status);
     let bucket = "/v1/collaborations/digits/repositories/buckets/north/scratch";
     doors.done("north", Method::PUT, bucket, Value::Null).await;
     assert_eq!(doors.get("", "/api/buckets/north/scratch").await.status, 401, "public no longer");

@@ -11,8 +11,17 @@ use reqwest::{Method, Response, header};
 use serde_json::{Value, json};
 
 use super::{Person, World, noise};
+use crate::http::Hub;
+use crate::stores::Store;
 
 const AGE: Duration = Duration::from_secs(1_000);
+
+/// A world on an SQLite file, and one on PostgreSQL with the store that has to outlive it.
+async fn on_both() -> [(World, Option<Store>); 2] {
+    let store = Store::postgres().await;
+    let hub = Hub::start(&[("database_url", store.options.url.as_str())]).await;
+    [(World::still().await, None), (World { hub }, Some(store))]
+}
 
 async fn bucket(world: &World, who: &Person, name: &str, private: bool) -> Repo {
     let wanted = Wanted {
@@ -207,7 +216,12 @@ async fn what_cannot_stand_in_a_bucket_is_refused_and_the_rest_is_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_listed_by_letters_and_by_folders() {
-    let world = World::still().await;
+    for (world, _store) in on_both().await {
+        listed(world).await;
+    }
+}
+
+async fn listed(world: World) {
     let ada = world.person("ada").await;
     let own = bucket(&world, &ada, "own", false).await;
     let file = held(&world, &own, b"some bytes").await;
@@ -262,7 +276,12 @@ async fn gc(world: &World) -> Report {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_collector_leaves_what_stands_in_a_bucket_and_takes_what_does_not() {
-    let world = World::still().await;
+    for (world, _store) in on_both().await {
+        collected(world).await;
+    }
+}
+
+async fn collected(world: World) {
     let ada = world.person("ada").await;
     let own = bucket(&world, &ada, "own", true).await;
     let (kept, gone) = (noise(200_000, 1), noise(300_000, 2));
