@@ -1,5 +1,7 @@
 //! Parts of a request as handlers receive them, refused with problem+json instead of axum's plain text.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -49,6 +51,23 @@ pub struct Path<T>(
     /// The value.
     pub T,
 );
+
+/// The address that the client knows this hub by, without a slash at its end.
+#[derive(Debug, Clone)]
+pub struct Base(
+    /// The address.
+    pub String,
+);
+
+impl FromRequestParts<App> for Base {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).filter(|host| host.chars().all(fits));
+        let scheme = if app.tls.is_some() { "https" } else { "http" };
+        Ok(Self(format!("{scheme}://{}", host.map_or_else(|| app.config.listen.to_string(), str::to_owned))))
+    }
+}
 
 async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
     let max_bytes = app.config.max_body_bytes;

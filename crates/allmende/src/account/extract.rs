@@ -16,6 +16,9 @@ use crate::db::DbError;
 use crate::error::{ApiError, Code};
 use crate::transaction;
 
+/// How the tokens of parties begin; all others are accounts'.
+pub const PARTY: &str = "alm_";
+
 /// An account that was recognized by its token.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -45,6 +48,14 @@ impl Principal {
             Some(caller) => of_caller(app, caller, now).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Whom a token speaks for, for pages that only show: its use is not noted.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] when it is unknown, [`Code::MissingScope`] when it may not read.
+    pub async fn of_secret(app: &App, secret: &str) -> Result<Self, ApiError> {
+        Ok(recognize(app, secret, app.clock.now()).await?.0)
     }
 
     /// As [`Self::of_token_id`], if it is still the account of this id that the token speaks for.
@@ -95,22 +106,27 @@ fn secret(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 async fn principal(parts: &Parts, app: &App) -> Result<Option<Principal>, ApiError> {
     let Some(secret) = secret(&parts.headers)? else { return Ok(None) };
     let now = app.clock.now();
-    if secret.starts_with("alm_") {
-        return of_party(app, &secret, now).await.map(Some);
-    }
-    let mut connection = app.db.read().await?;
-    let found = authenticate(&mut connection, &secret, now).await?;
-    let Some((account, token, stale)) = found else { return Err(unknown()) };
-    let memberships = store::memberships(&mut connection, &account).await?;
-    drop(connection);
+    let (principal, stale) = recognize(app, &secret, now).await?;
     if stale {
-        let noted: Result<(), DbError> = transaction!(app.db, tx => { note_use(tx, &token.id, now).await });
+        let noted: Result<(), DbError> = transaction!(app.db, tx => { note_use(tx, &principal.token.id, now).await });
         if let Err(error) = noted {
             // A full disk must not keep readers out.
             tracing::warn!(%error, "last use of a token not noted");
         }
     }
-    Ok(Some(Principal { account, memberships, token }))
+    Ok(Some(principal))
+}
+
+/// Whom a token speaks for, and whether its last use should be noted again.
+async fn recognize(app: &App, secret: &str, now: Timestamp) -> Result<(Principal, bool), ApiError> {
+    if secret.starts_with(PARTY) {
+        return Ok((of_party(app, secret, now).await?, false));
+    }
+    let mut connection = app.db.read().await?;
+    let found = authenticate(&mut connection, secret, now).await?;
+    let Some((account, token, stale)) = found else { return Err(unknown()) };
+    let memberships = store::memberships(&mut connection, &account).await?;
+    Ok((Principal { account, memberships, token }, stale))
 }
 
 fn unknown() -> ApiError {

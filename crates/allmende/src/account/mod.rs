@@ -11,7 +11,7 @@ pub mod token;
 use allmende_core::id::PartyId;
 use allmende_core::time::Timestamp;
 
-pub use extract::Principal;
+pub use extract::{PARTY, Principal};
 pub use name::{AccountName, InvalidName};
 pub use token::{Grant, Rights};
 

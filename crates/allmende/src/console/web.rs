@@ -49,28 +49,32 @@ pub fn routes() -> Router<App> {
         .route("/console/{lang}/c/{c}/ledger", get(ledger))
         .route("/console/{lang}/c/{c}/ledger/{index}", get(entry))
         .route("/console/{lang}/c/{c}/ledger/{index}/receipt", get(entry_receipt))
+        .merge(super::repositories::routes())
 }
 
 /// The language and the address of the page asked for.
-struct Asked {
-    lang: Lang,
-    path: String,
+pub(super) struct Asked {
+    pub lang: Lang,
+    pub path: String,
+    /// Whether a token came along.
+    pub signed_in: bool,
 }
 
 impl FromRequestParts<App> for Asked {
     type Rejection = Response;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Response> {
         let path = parts.uri.path_and_query().map_or("/console/", |p| p.as_str()).to_owned();
+        let signed_in = session::is_signed_in(&parts.headers);
         let code = path.split('/').nth(2).unwrap_or_default();
         match Lang::of_path(code) {
-            Some(lang) => Ok(Self { lang, path }),
-            None => Err(fault(&Self { lang: Lang::En, path }, &ApiError::not_found("this page"))),
+            Some(lang) => Ok(Self { lang, path, signed_in }),
+            None => Err(fault(&Self { lang: Lang::En, path, signed_in }, &ApiError::not_found("this page"))),
         }
     }
 }
 
 /// A page with its headers.
-fn page(status: StatusCode, markup: Markup) -> Response {
+pub(super) fn page(status: StatusCode, markup: Markup) -> Response {
     let mut response =
         (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], markup.into_string()).into_response();
     let headers = response.headers_mut();
@@ -88,7 +92,7 @@ fn page(status: StatusCode, markup: Markup) -> Response {
 }
 
 /// What went wrong as a page; who has not signed in is asked to.
-fn fault(asked: &Asked, error: &ApiError) -> Response {
+pub(super) fn fault(asked: &Asked, error: &ApiError) -> Response {
     if error.code() == Code::Unauthenticated {
         let mut target = format!("/console/{}/login", asked.lang.code());
         if is_local(&asked.path) {
@@ -98,7 +102,7 @@ fn fault(asked: &Asked, error: &ApiError) -> Response {
     }
     let problem = error.problem();
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    page(status, pages::fault(asked.lang, &asked.path, &problem))
+    page(status, pages::fault(asked.lang, &asked.path, asked.signed_in, &problem))
 }
 
 /// Whether a path leads to one of these pages: nobody can be sent elsewhere by a crafted link.
@@ -168,9 +172,11 @@ async fn login(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(bo
         return fault(&asked, &ApiError::new(Code::BadRequest, "the form cannot be read"));
     };
     let token = form.token.trim();
-    match session::reader(&app, token).await {
-        Ok(_) => {
-            let target = if is_local(&form.next) { form.next } else { format!("/console/{}/", asked.lang.code()) };
+    match session::recognize(&app, token).await {
+        Ok(party) => {
+            let start = if party { "" } else { "r" };
+            let start = || format!("/console/{}/{start}", asked.lang.code());
+            let target = if is_local(&form.next) { form.next } else { start() };
             let mut response = Redirect::to(&target).into_response();
             if let Some(cookie) = session::cookie(&app.config, Some(token)) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);

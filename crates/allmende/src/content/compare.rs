@@ -205,18 +205,104 @@ impl Streams {
     }
 }
 
+/// What became of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It has another shape or type.
+    Reshaped,
+    /// Its bytes are others.
+    Changed(Bytewise),
+    /// Its bytes are the same.
+    Equal(Bytewise),
+    /// As far as its bytes were compared they are the same.
+    Unknown(Bytewise),
+}
+
+impl Fate {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Reshaped => "reshaped",
+            Self::Changed(_) => "changed",
+            Self::Equal(_) => "equal",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// How many of its bytes differ, where they were compared.
+    #[must_use]
+    pub const fn bytes(self) -> Option<Bytewise> {
+        match self {
+            Self::Changed(bytes) | Self::Equal(bytes) | Self::Unknown(bytes) => Some(bytes),
+            Self::Added | Self::Removed | Self::Reshaped => None,
+        }
+    }
+}
+
+/// Some pairs and what became of them.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// Those that differ, or all that were asked for.
+    pub tensors: Vec<(&'a Pair, Fate)>,
+    /// How many are equal and not among them.
+    pub equal: u64,
+    /// The pair that the next page begins with.
+    pub next: Option<usize>,
+}
+
 impl Compared {
+    /// Compares pairs from `start` on until `limit` of them are to be shown or [`MAX_PAGE_BYTES`] are compared. Those whose
+    /// bytes are equal are counted, and shown only if `all` are asked for.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub async fn page(&self, app: &App, start: usize, limit: usize, all: bool) -> Result<Page<'_>, ContentError> {
+        let mut page = Page { tensors: Vec::new(), equal: 0, next: None };
+        let mut budget = MAX_PAGE_BYTES;
+        for (i, pair) in self.pairs.iter().enumerate().skip(start) {
+            let needed = pair.alike().map_or(0, |(_, head)| head.tensor.size_bytes());
+            // The first of a page is compared however large it is, as far as the page goes.
+            if page.tensors.len() == limit || (needed > budget && budget < MAX_PAGE_BYTES) {
+                page.next = Some(i);
+                break;
+            }
+            match self.fate(app, pair, &mut budget).await? {
+                Fate::Equal(_) if !all => page.equal += 1,
+                fate => page.tensors.push((pair, fate)),
+            }
+        }
+        Ok(page)
+    }
+
+    async fn fate(&self, app: &App, pair: &Pair, budget: &mut u64) -> Result<Fate, ContentError> {
+        let (old, new) = match (pair.alike(), &pair.base, &pair.head) {
+            (Some(both), ..) => both,
+            (None, Some(_), Some(_)) => return Ok(Fate::Reshaped),
+            (None, Some(_), None) => return Ok(Fate::Removed),
+            (None, None, _) => return Ok(Fate::Added),
+        };
+        let found = self.bytewise(app, old, new, *budget).await?;
+        *budget = budget.saturating_sub(found.compared);
+        let whole = found.compared == new.tensor.size_bytes();
+        Ok(match (found.differing, whole) {
+            (0, true) => Fate::Equal(found),
+            (0, false) => Fate::Unknown(found),
+            _ => Fate::Changed(found),
+        })
+    }
+
     /// Compares the bytes of a pair that is alike, at most `budget` of them.
     ///
     /// # Errors
     /// [`ContentError`].
-    pub async fn bytewise(
-        &self,
-        app: &App,
-        base: &Placed,
-        head: &Placed,
-        budget: u64,
-    ) -> Result<Bytewise, ContentError> {
+    async fn bytewise(&self, app: &App, base: &Placed, head: &Placed, budget: u64) -> Result<Bytewise, ContentError> {
         let open = async |files: &[(File, u64)], placed: &Placed| {
             let missing = || ContentError::NotFound("a file that was compared is gone".to_owned());
             let (file, payload) = files.get(placed.file).ok_or_else(missing)?;

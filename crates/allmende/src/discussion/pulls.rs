@@ -6,7 +6,7 @@ use crate::account::Principal;
 use crate::app::App;
 use crate::git::merge::Merge;
 use crate::git::refs::Change;
-use crate::git::{GitError, Oid};
+use crate::git::{GitError, GitRepo, Oid};
 use crate::repo::changes::note_head;
 use crate::repo::ops::{MAIN, Seen, author};
 use crate::repo::{RepoError, Right};
@@ -100,6 +100,46 @@ pub async fn note_commit(
     transaction!(app.db, tx => {
         store::add(tx, &seen.repo, num, &principal.account, &what, now).await.map(|_| ())
     })
+}
+
+/// What a pull request would change, or has changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The files that both sides changed, while it goes on.
+    pub conflicts: Vec<String>,
+    /// The difference as text, if it was asked for; cut where it gets long.
+    pub difference: String,
+}
+
+/// What stands between a pull request and the branch that it is for; nothing if one of them is gone. A difference shows what
+/// stands in files: `with_difference` is for whoever may read those.
+///
+/// # Errors
+/// [`GitError`].
+pub async fn changes(git: &GitRepo, pull: &Discussion, with_difference: bool) -> Result<Changes, GitError> {
+    let mut changes = Changes::default();
+    let both = (git.resolve(&pull.base).await, git.resolve(&pull.git_ref()).await);
+    let (Ok(base), Ok(other)) = both else { return Ok(changes) };
+    if pull.status.is_open()
+        && let Merge::Conflicts(files) = git.try_merge(base, other).await?
+    {
+        changes.conflicts = files;
+    }
+    if !with_difference {
+        return Ok(changes);
+    }
+    // A merged one is compared with where its branch was.
+    let first = match &pull.merge_commit {
+        None => Some(base),
+        Some(merged) => match git.resolve(merged).await {
+            Ok(merged) => git.history(merged, 0, 1).await?.pop().and_then(|c| c.parents.first().copied()),
+            Err(_) => None,
+        },
+    };
+    if let Some(first) = first {
+        changes.difference = git.difference(first, other).await?;
+    }
+    Ok(changes)
 }
 
 /// Takes a pull request: merges its commits into the branch that it is for.

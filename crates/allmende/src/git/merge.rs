@@ -80,7 +80,21 @@ impl GitRepo {
     /// [`GitError`].
     pub async fn difference(&self, base: Oid, other: Oid) -> Result<String, GitError> {
         let range = format!("{base}...{other}");
-        let args = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", "--end-of-options", &range];
+        self.cut(&["diff", "--no-color", "--no-ext-diff", "--no-textconv", "--end-of-options", &range]).await
+    }
+
+    /// What a commit changes upon its first parent, or everything if it has none, as text, cut where it gets long.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn change(&self, commit: Oid) -> Result<String, GitError> {
+        let commit = commit.to_string();
+        let args = ["diff-tree", "-p", "-M", "--root", "--no-commit-id", "--diff-merges=first-parent"];
+        let rest = ["--no-color", "--no-ext-diff", "--no-textconv", "--end-of-options", &commit];
+        self.cut(&[&args[..], &rest].concat()).await
+    }
+
+    async fn cut(&self, args: &[&str]) -> Result<String, GitError> {
         let mut answer = match self.run(args, &[]).await {
             Err(GitError::TooMuch(_)) => return Ok("The difference is too long to be shown.\n".to_owned()),
             answer => answer?,

@@ -44,13 +44,24 @@ impl Head {
 /// The YAML in front of a card, without its fences; none when there is none.
 #[must_use]
 pub fn front_matter(text: &str) -> Option<&str> {
+    Some(parts(text)?.0)
+}
+
+/// A card without the YAML in front of it: what people read.
+#[must_use]
+pub fn body(text: &str) -> &str {
+    parts(text).map_or(text, |(_, body)| body)
+}
+
+/// The YAML in front of a card, and what follows it.
+fn parts(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let rest = text.strip_prefix("---")?;
     let rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n'))?;
     let mut at = 0;
     for line in rest.split_inclusive('\n') {
         if line.trim_end() == "---" {
-            return Some(&rest[..at]);
+            return Some((&rest[..at], &rest[at + line.len()..]));
         }
         at += line.len();
     }
@@ -201,7 +212,7 @@ mod tests {
         assert_eq!(front_matter("\u{feff}\n---\r\na: 1\r\n---\r\ntext"), Some("a: 1\r\n"));
         assert_eq!(front_matter("---\n---\n"), Some(""));
         for none in ["", "text", "---\na: 1\n", "----\na: 1\n---\n", "a\n---\nb\n---\n"] {
-            assert_eq!(front_matter(none), None, "{none:?}");
+            assert_eq!((front_matter(none), body(none)), (None, none), "{none:?}");
         }
     }
 

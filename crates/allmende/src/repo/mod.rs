@@ -10,6 +10,7 @@ pub mod card;
 pub mod changes;
 pub mod cited;
 pub mod event;
+pub mod find;
 pub mod large;
 mod name;
 pub mod ops;

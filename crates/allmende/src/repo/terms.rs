@@ -97,6 +97,31 @@ pub(super) async fn look(
     Ok(Some(Seen { repo, right, denied }))
 }
 
+/// What the terms say to `principal` about each thing that is done with a repository; nothing to those who are no members,
+/// or where the log does not know it.
+///
+/// # Errors
+/// [`RepoError`] of the log.
+pub async fn said(
+    app: &App,
+    principal: Option<&Principal>,
+    repo: &Repo,
+) -> Result<Vec<(Action, Result<(), Box<Decision>>)>, RepoError> {
+    let (Some(collaboration), Some(principal)) = (&repo.collaboration, principal) else { return Ok(Vec::new()) };
+    let Some(log) = app.logs.get(collaboration).await? else { return Ok(Vec::new()) };
+    let state = log.state().await?;
+    let asked = Asked { state: &state, asset: asset(repo)?, at: app.clock.now(), principal };
+    let outward = if repo.kind == Kind::Model { Action::Release } else { Action::Disclose };
+    let all =
+        [(Action::See, Role::Read), (Action::Read, Role::Read), (Action::Write, Role::Write), (outward, Role::Write)];
+    let heard = all.into_iter().filter_map(|(action, role)| match asked.judge(action, role) {
+        Ok(()) => Some((action, Ok(()))),
+        Err(Some(decision)) => Some((action, Err(decision))),
+        Err(None) => None,
+    });
+    Ok(heard.collect())
+}
+
 /// Refuses whoever the terms do not let read the files. Without a collaboration they have no say.
 ///
 /// # Errors

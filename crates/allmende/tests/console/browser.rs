@@ -182,6 +182,26 @@ async fn pages_fit_read_well_and_raise_no_complaint_in_a_real_browser() {
         ("entry", "c/handwriting/ledger/24".to_owned()),
         ("missing", "c/nothing".to_owned()),
     ];
+    let writer = super::token(&hub, "north", "read write").await;
+    super::repositories::fill(&hub.url, &writer, "north").await;
+    let model = "r/models/north/digits";
+    let pages: Vec<_> = pages
+        .into_iter()
+        .chain([
+            ("repositories", "r".to_owned()),
+            ("card", model.to_owned()),
+            ("files", format!("{model}/tree/main")),
+            ("text", format!("{model}/file/main/notes/a%20b.txt")),
+            ("tensors", format!("{model}/file/main/model.safetensors")),
+            ("history", format!("{model}/history/main")),
+            ("commit", format!("{model}/commit/main")),
+            ("compare", format!("{model}/compare?base=first&head=main")),
+            ("discussions", format!("{model}/discussions")),
+            ("discussion", format!("{model}/discussions/1")),
+            ("pull", format!("{model}/discussions/2")),
+            ("rows", "r/datasets/north/rows/rows".to_owned()),
+        ])
+        .collect();
     for (name, page) in &pages {
         for lang in ["en", "zh"] {
             browser.open(&format!("{}/console/{lang}/{page}", hub.url)).await;

@@ -2,6 +2,7 @@
 
 mod browser;
 mod pages;
+mod repositories;
 
 use allmende::auth::{NewToken, Scopes, issue};
 use allmende::ledger::store::{Head, NewEntry, append};

@@ -6,25 +6,25 @@ use reqwest::redirect::Policy;
 use super::{hub, token};
 use crate::http::Hub;
 
-struct Reader {
-    http: reqwest::Client,
-    cookie: String,
+pub(super) struct Reader {
+    pub http: reqwest::Client,
+    pub cookie: String,
     base: String,
 }
 
 impl Reader {
-    fn new(hub: &Hub) -> Self {
+    pub fn new(hub: &Hub) -> Self {
         allmende::tls::install_provider();
         let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
         Self { http, cookie: String::new(), base: hub.url.clone() }
     }
 
-    async fn get(&self, path: &str) -> reqwest::Response {
+    pub async fn get(&self, path: &str) -> reqwest::Response {
         let request = self.http.get(format!("{}{path}", self.base)).header(header::COOKIE, &self.cookie);
         request.send().await.unwrap()
     }
 
-    async fn text(&self, path: &str) -> String {
+    pub async fn text(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status(), 200, "{path}");
         answer.text().await.unwrap()
@@ -36,7 +36,7 @@ impl Reader {
         request.body(form.to_owned()).send().await.unwrap()
     }
 
-    async fn sign_in(&mut self, token: &str) {
+    pub async fn sign_in(&mut self, token: &str) {
         let answer = self.post("/console/en/login", &format!("token={token}&next=")).await;
         assert_eq!(answer.status(), 303);
         let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
@@ -47,7 +47,7 @@ impl Reader {
     }
 }
 
-fn location(answer: &reqwest::Response) -> &str {
+pub(super) fn location(answer: &reqwest::Response) -> &str {
     answer.headers()[header::LOCATION].to_str().unwrap()
 }
 

@@ -71,6 +71,18 @@ impl Doors {
         self.call(who, Method::GET, path, None).await
     }
 
+    /// A page of the console, signed in as `who`.
+    async fn page(&self, who: &str, path: &str) -> Answer {
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let mut request = http.get(format!("{}{path}", self.world.hub.url()));
+        if let Some(token) = self.tokens.get(who) {
+            request = request.header("cookie", format!("allmende_console={token}"));
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        Answer { status, message: String::new(), body: answer.bytes().await.unwrap().to_vec() }
+    }
+
     async fn done(&self, who: &str, method: Method, path: &str, body: Value) {
         let answer = self.call(who, method, path, Some(body)).await;
         assert!(answer.status < 300, "{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
@@ -170,6 +182,15 @@ async fn a_repository_opens_as_the_terms_say() {
     let refused = doors.get("east", "/north/own-model/resolve/main/config.json").await;
     assert_eq!(refused.status, 403);
     assert!(refused.message.contains("agreement.denied") && refused.message.contains("read"), "{}", refused.message);
+    // The pages show the same member the facts and the clauses, and strangers nothing.
+    let page = "/console/en/r/models/north/own-model";
+    let shown = doors.page("east", page).await;
+    assert_eq!(shown.status, 200);
+    let text = String::from_utf8(shown.body).unwrap();
+    assert!(text.contains("What the terms let you do") && text.contains("denied"), "{text}");
+    assert!(text.contains("You may not read what stands in the files"), "{text}");
+    assert_eq!(doors.page("east", &format!("{page}/file/main/config.json")).await.status, 403);
+    assert_eq!(doors.page("", page).await.status, 303);
     let home = doors.world.dir.path().join("tools");
     std::fs::create_dir_all(&home).unwrap();
     let to = home.join("clone");

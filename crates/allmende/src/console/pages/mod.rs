@@ -11,5 +11,5 @@ pub use benefit::benefit;
 pub use ledger::{entry, ledger};
 pub use overview::{collaborations, overview};
 pub use runs::{run, runs};
-pub use shell::{Page, Tab, fault, login};
+pub use shell::{Page, Tab, document, fault, login};
 pub use terms::{terms, terms_list};

@@ -82,10 +82,11 @@ impl Page<'_> {
 }
 
 /// A document around `body`.
-pub(super) fn document(lang: Lang, path: &str, title: &str, reader: bool, above: &Markup, body: &Markup) -> Markup {
+pub fn document(lang: Lang, path: &str, title: &str, reader: bool, above: &Markup, body: &Markup) -> Markup {
     let other = lang.other();
     let here = format!("/console/{}/", lang.code());
     let there = path.strip_prefix(&here).map(|rest| format!("/console/{}/{rest}", other.code()));
+    let is_of_repositories = path.strip_prefix(&here).is_some_and(|rest| rest.split(['/', '?']).next() == Some("r"));
     let there = there.unwrap_or_else(|| format!("/console/{}/", other.code()));
     let tag = |lang: Lang| lang.say("en", "zh-Hans");
     html! {
@@ -106,21 +107,26 @@ pub(super) fn document(lang: Lang, path: &str, title: &str, reader: bool, above:
                     div.inner {
                         a.brand href=(here) { img src="/console/icon.svg" alt="" width="26" height="26"; span { "Allmende" } }
                         div.tools {
+                            a href=(format!("{here}r")) { (lang.say("Repositories", "仓库")) }
                             a href=(there) hreflang=(tag(other)) lang=(tag(other)) { (lang.say("中文", "English")) }
                             @if reader {
                                 form method="post" action=(format!("/console/{}/logout", lang.code())) {
                                     button.quiet type="submit" { (lang.say("Sign out", "退出")) }
                                 }
+                            } @else if !path.contains("/login") {
+                                a href=(format!("{here}login")) { (lang.say("Sign in", "登录")) }
                             }
                         }
                     }
                 }
                 main id="main" { (above) (body) }
                 footer {
-                    p { (lang.say(
+                    @if is_of_repositories { p {
+                        (lang.say("Repositories are git and large files beside it. Everything shown here can be fetched with the usual tools.", "仓库即 git 加上旁置的大文件。此处所示皆可用常用工具获取。"))
+                    } } @else { p { (lang.say(
                         "The agreement is the program. Everything shown here follows from a signed log that every member can verify offline: ",
                         "协议即程序。此处所示皆源自一份签名日志，任何成员均可离线验证："))
-                        code.command { "allmende ledger verify" } }
+                        code.command { "allmende ledger verify" } } }
                 }
             }
         }
@@ -147,7 +153,7 @@ pub fn login(lang: Lang, next: &str, refused: Option<Code>) -> Markup {
             }
             form method="post" action=(path) {
                 label for="token" { (lang.say("Token", "令牌")) }
-                input id="token" name="token" type="password" autocomplete="off" required maxlength="200" placeholder="alm_…"
+                input id="token" name="token" type="password" autocomplete="off" required maxlength="200" placeholder="alm_… / hf_…"
                     aria-describedby=[refused.map(|_| "refused")];
                 input type="hidden" name="next" value=(next);
                 button type="submit" { (lang.say("Sign in", "登录")) }
@@ -160,17 +166,18 @@ pub fn login(lang: Lang, next: &str, refused: Option<Code>) -> Markup {
 
 /// What went wrong, as a page.
 #[must_use]
-pub fn fault(lang: Lang, path: &str, problem: &Problem) -> Markup {
+pub fn fault(lang: Lang, path: &str, signed_in: bool, problem: &Problem) -> Markup {
     let body = html! {
         section.fault {
             p.code { (problem.status) }
             h1 { @if problem.status == 404 { (lang.say("There is nothing here that you may see", "此处没有您可查看的内容")) } @else { (problem.title) } }
             // For an address that names nothing the heading says all; other texts are the interface's own, in English.
             @if problem.status != 404 { p lang="en" { (problem.detail) } }
+            @if !problem.clauses.is_empty() { p { (lang.say("Clauses: ", "条款：")) (problem.clauses.join(", ")) } }
             @if let Some(hint) = &problem.hint { p lang="en" { (hint) } }
             @if let Some(id) = &problem.request_id { p.muted { (lang.say("Request ", "请求编号 ")) code { (id) } } }
             p { a href=(format!("/console/{}/", lang.code())) { (lang.say("To your collaborations", "返回您的合作")) } }
         }
     };
-    document(lang, path, &problem.title, problem.status != 401, &html! {}, &body)
+    document(lang, path, &problem.title, signed_in, &html! {}, &body)
 }

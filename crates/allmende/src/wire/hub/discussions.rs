@@ -13,7 +13,6 @@ use crate::app::App;
 use crate::discussion::{self, Discussion, Event, Status, What, pulls, store};
 use crate::error::Code;
 use crate::extract::{self, Body, Path};
-use crate::git::merge::Merge;
 use crate::repo::ops::MAIN;
 use crate::repo::{RepoError, Right};
 use crate::transaction;
@@ -126,36 +125,12 @@ pub async fn details(
     if discussion.pull_request {
         let git = there.git(&app);
         map.insert("changes".to_owned(), json!({ "base": discussion.base, "mergeCommitId": discussion.merge_commit }));
-        let both = (git.resolve(&discussion.base).await, git.resolve(&discussion.git_ref()).await);
-        let mut conflicts = Vec::new();
-        let mut difference = String::new();
-        if let (Ok(base), Ok(other)) = both {
-            if discussion.status.is_open()
-                && let Merge::Conflicts(files) = git.try_merge(base, other).await?
-            {
-                conflicts = files;
-            }
-            // A difference shows what stands in files.
-            let asked = url_pairs(&query.unwrap_or_default()).iter().any(|(key, _)| key == "diff");
-            if asked && there.may_read_files(&app).await.is_ok() {
-                // A merged one is compared with where its branch was.
-                let base = match &discussion.merge_commit {
-                    Some(merged) => git.resolve(merged).await.ok(),
-                    None => Some(base),
-                };
-                let first = match (base, &discussion.merge_commit) {
-                    (Some(merged), Some(_)) => {
-                        git.history(merged, 0, 1).await?.pop().and_then(|c| c.parents.first().copied())
-                    }
-                    (base, _) => base,
-                };
-                if let Some(first) = first {
-                    difference = git.difference(first, other).await?;
-                }
-            }
-        }
-        map.insert("filesWithConflicts".to_owned(), conflicts.into());
-        map.insert("diff".to_owned(), difference.into());
+        // A difference shows what stands in files.
+        let asked = url_pairs(&query.unwrap_or_default()).iter().any(|(key, _)| key == "diff");
+        let differs = asked && there.may_read_files(&app).await.is_ok();
+        let changes = pulls::changes(&git, &discussion, differs).await?;
+        map.insert("filesWithConflicts".to_owned(), changes.conflicts.into());
+        map.insert("diff".to_owned(), changes.difference.into());
     }
     Ok(Json(all))
 }

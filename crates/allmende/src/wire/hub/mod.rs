@@ -29,7 +29,6 @@ mod xet;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
 use axum::routing::{delete, get, patch, post, put};
 use serde::Deserialize;
@@ -38,6 +37,7 @@ pub use error::HubError;
 
 use crate::account::Principal;
 use crate::app::App;
+pub(crate) use crate::extract::Base;
 use crate::extract::Path;
 use crate::git::{GitRepo, Oid};
 use crate::repo::ops::{Seen, see};
@@ -234,20 +234,6 @@ impl FromRequestParts<App> for Perhaps {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
         principal(parts, app).await.map(Self)
-    }
-}
-
-/// The address that the client knows this hub by.
-#[derive(Debug)]
-pub(crate) struct Base(pub String);
-
-impl FromRequestParts<App> for Base {
-    type Rejection = HubError;
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HubError> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).filter(|host| host.chars().all(fits));
-        let scheme = if app.tls.is_some() { "https" } else { "http" };
-        Ok(Self(format!("{scheme}://{}", host.map_or_else(|| app.config.listen.to_string(), str::to_owned))))
     }
 }
 

@@ -13,11 +13,9 @@ use crate::app::App;
 use crate::content::licence;
 use crate::error::Code;
 use crate::extract::{self, Path};
+use crate::repo::find::{self, Filter, MAX_PAGE};
 use crate::repo::ops::{self, Wanted};
-use crate::repo::{Gate, Kind, Repo, RepoError, Right, Settings, card, store};
-
-/// Most repositories in one answer of a list.
-const MAX_PAGE: usize = 100;
+use crate::repo::{Gate, Kind, Repo, RepoError, Right, Settings, card};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -194,29 +192,26 @@ pub async fn validate_yaml(
     Ok((status, Json(json!({ "errors": messages(&found.errors), "warnings": messages(&found.warnings) }))))
 }
 
-/// What a list asks for.
+/// What a list asks for, and how much of each is shown.
 #[derive(Debug, Default)]
-struct Filter {
-    author: Option<String>,
-    search: Option<String>,
-    tags: Vec<String>,
-    limit: usize,
+struct Listing {
+    filter: Filter,
     full: bool,
     expand: Vec<String>,
-    before: Option<(Timestamp, String)>,
 }
 
-impl Filter {
+impl Listing {
     fn parse(query: &str) -> Self {
-        let mut filter = Self { limit: MAX_PAGE, ..Self::default() };
+        let mut filter = Filter { limit: MAX_PAGE, ..Filter::default() };
+        let (mut full, mut expand) = (false, Vec::new());
         for (key, value) in url_pairs(query) {
             match key.as_str() {
                 "author" => filter.author = Some(value.to_ascii_lowercase()),
                 "search" => filter.search = Some(value.to_lowercase()),
                 "filter" | "tags" | "pipeline_tag" | "library" => filter.tags.push(value),
                 "limit" => filter.limit = value.parse().unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE),
-                "full" | "cardData" => filter.full |= matches!(value.as_str(), "true" | "True" | "1"),
-                "expand" | "expand[]" => filter.expand.push(value),
+                "full" | "cardData" => full |= matches!(value.as_str(), "true" | "True" | "1"),
+                "expand" | "expand[]" => expand.push(value),
                 "cursor" => {
                     filter.before =
                         value.split_once('-').and_then(|(at, id)| Some((Timestamp(at.parse().ok()?), id.to_owned())));
@@ -224,14 +219,7 @@ impl Filter {
                 _ => {}
             }
         }
-        filter
-    }
-
-    fn admits(&self, repo: &Repo, head: &card::Head) -> bool {
-        let name = repo.full_name();
-        self.author.as_ref().is_none_or(|author| repo.owner.name.key() == *author)
-            && self.search.as_ref().is_none_or(|text| name.to_lowercase().contains(text.as_str()))
-            && self.tags.iter().all(|tag| head.has_tag(tag))
+        Self { filter, full, expand }
     }
 }
 
@@ -256,32 +244,12 @@ pub async fn list(
     let missing = || HubError::new(Code::NotFound, "this path does not exist");
     let kind = Kind::WITH_HISTORY.into_iter().find(|kind| kind.plural() == word).ok_or_else(missing)?;
     let query = query.unwrap_or_default();
-    let filter = Filter::parse(&query);
-    let mut before = filter.before.clone();
-    let mut shown = Vec::new();
-    let mut more = false;
-    // Bounded: whoever may see little looks through what others keep to themselves page by page.
-    for _ in 0..50 {
-        let from = before.as_ref().map(|(at, id)| (*at, id.as_str()));
-        let page = store::page(&mut *app.db.read().await?, kind, from, 200).await?;
-        let last = page.len() < 200;
-        for (repo, head) in page {
-            before = Some((repo.modified_at, repo.id.clone()));
-            let head: card::Head = serde_json::from_str(&head).unwrap_or_default();
-            if filter.admits(&repo, &head) && ops::is_visible(&app, principal.as_ref(), &repo).await? {
-                shown.push(info::summary(&repo, &head, filter.full, &filter.expand));
-                if shown.len() == filter.limit {
-                    more = true;
-                    break;
-                }
-            }
-        }
-        if more || last {
-            break;
-        }
-    }
+    let listing = Listing::parse(&query);
+    let found = find::list(&app, principal.as_ref(), kind, &listing.filter).await?;
+    let shown = found.items.iter().map(|(repo, head)| info::summary(repo, head, listing.full, &listing.expand));
+    let shown = Value::Array(shown.collect());
     let mut headers = HeaderMap::new();
-    if let (true, Some((at, id))) = (more, before) {
+    if let Some((at, id)) = found.next {
         let kept: Vec<String> =
             query.split('&').filter(|p| !p.is_empty() && !p.starts_with("cursor=")).map(str::to_owned).collect();
         let next = format!("<{base}/api/{word}?{}&cursor={}-{id}>; rel=\"next\"", kept.join("&"), at.0);
@@ -289,5 +257,5 @@ pub async fn list(
             headers.insert(axum::http::header::LINK, value);
         }
     }
-    Ok((headers, Json(Value::Array(shown))))
+    Ok((headers, Json(shown)))
 }

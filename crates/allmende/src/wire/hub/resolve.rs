@@ -43,7 +43,7 @@ async fn file(
     request: Request,
 ) -> Result<Response, HubError> {
     let (mut parts, _) = request.into_parts();
-    let Base(base) = Base::from_request_parts(&mut parts, app).await?;
+    let Ok(Base(base)) = Base::from_request_parts(&mut parts, app).await;
     let who = principal(&mut parts, app).await?;
     let there = There::find(app, who, kind, space, name).await?;
     there.may_read_files(app).await?;

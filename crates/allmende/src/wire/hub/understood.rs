@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::repos::url_pairs;
 use super::{Base, HubError, There, commit_of};
 use crate::app::App;
-use crate::content::compare::{self, MAX_PAGE, MAX_PAGE_BYTES, Pair, Placed};
+use crate::content::compare::{self, Fate, MAX_PAGE, Pair, Placed};
 use crate::content::file::File;
 use crate::content::{ContentError, licence, pickle, tensors};
 use crate::error::Code;
@@ -175,60 +175,26 @@ async fn difference(
     let (old, new) = (commit_of(&git, old).await?, commit_of(&git, new).await?);
     let compared = compare::headers(&app, &there.seen.repo, &git, old, new).await?;
     let page = Page::of(query);
-    let (mut tensors, mut equal, mut budget, mut next) = (Vec::new(), 0_u64, MAX_PAGE_BYTES, None);
-    for (i, pair) in compared.pairs.iter().enumerate().skip(page.start) {
-        let needed = pair.alike().map_or(0, |(_, head)| head.tensor.size_bytes());
-        // The first of a page is compared however large it is, as far as the page goes.
-        if tensors.len() == page.limit || (needed > budget && budget < MAX_PAGE_BYTES) {
-            next = Some(i);
-            break;
-        }
-        let Some(shown) = changed(&app, &compared, pair, &mut budget, page.flag("all")).await? else {
-            equal += 1;
-            continue;
-        };
-        tensors.push(shown);
-    }
+    let found = compared.page(&app, page.start, page.limit, page.flag("all")).await?;
+    let tensors: Vec<Value> = found.tensors.iter().map(|(pair, fate)| changed(&compared, pair, *fate)).collect();
     let paths = |files: &[(File, u64)]| files.iter().map(|(file, _)| file.path.clone()).collect::<Vec<_>>();
     let answer = json!({
         "base": old.to_string(), "head": new.to_string(),
         "files": { "base": paths(&compared.base), "head": paths(&compared.head), "unchanged": compared.unchanged_files },
-        "count": compared.pairs.len(), "equalHere": equal, "tensors": tensors, "partial": next.is_some(),
+        "count": compared.pairs.len(), "equalHere": found.equal, "tensors": tensors, "partial": found.next.is_some(),
     });
-    Ok((page.headers(&base, uri.path(), next), Json(answer)))
+    Ok((page.headers(&base, uri.path(), found.next), Json(answer)))
 }
 
-async fn changed(
-    app: &App,
-    compared: &compare::Compared,
-    pair: &Pair,
-    budget: &mut u64,
-    all: bool,
-) -> Result<Option<Value>, ContentError> {
+fn changed(compared: &compare::Compared, pair: &Pair, fate: Fate) -> Value {
     let (base, head) = (side(&compared.base, pair.base.as_ref()), side(&compared.head, pair.head.as_ref()));
-    let name = pair.head.as_ref().or(pair.base.as_ref()).map(|placed| placed.tensor.name.clone());
-    let mut bytes = None;
-    let status = match (pair.alike(), &pair.base, &pair.head) {
-        (Some((old, new)), ..) => {
-            let found = compared.bytewise(app, old, new, *budget).await?;
-            *budget = budget.saturating_sub(found.compared);
-            let whole = found.compared == new.tensor.size_bytes();
-            let equal = found.differing == 0 && whole;
-            if equal && !all {
-                return Ok(None);
-            }
-            bytes = Some(json!({ "compared": found.compared, "differing": found.differing, "partial": !whole }));
-            match (equal, found.differing) {
-                (true, _) => "equal",
-                (false, 0) => "unknown",
-                (false, _) => "changed",
-            }
-        }
-        (None, Some(_), Some(_)) => "reshaped",
-        (None, Some(_), None) => "removed",
-        (None, None, _) => "added",
-    };
-    Ok(Some(json!({ "name": name, "status": status, "base": base, "head": head, "bytes": bytes })))
+    let placed = pair.head.as_ref().or(pair.base.as_ref());
+    let name = placed.map(|placed| placed.tensor.name.as_str());
+    let size = placed.map_or(0, |placed| placed.tensor.size_bytes());
+    let bytes = fate
+        .bytes()
+        .map(|b| json!({ "compared": b.compared, "differing": b.differing, "partial": b.compared != size }));
+    json!({ "name": name, "status": fate.as_str(), "base": base, "head": head, "bytes": bytes })
 }
 
 /// Every header of a sharded model on the main branch, as the files have them, one after the other.

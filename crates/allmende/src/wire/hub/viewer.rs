@@ -13,12 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Base, HubError, There, principal};
 use crate::app::App;
-use crate::content::dataset::{Config, Format, Split, Table, configs};
+use crate::content::dataset::{Config, Format, Opened, Split, Table};
 use crate::error::Code;
 use crate::extract::Path;
-use crate::git::tree::EntryKind;
-use crate::git::{GitRepo, Oid};
-use crate::repo::card;
 use crate::repo::{Kind, RepoError};
 
 /// Rows of a first look, and most rows of one answer.
@@ -49,67 +46,43 @@ pub(super) fn routes() -> Router<App> {
 /// A dataset whose files the caller may read, as its main branch is now.
 struct Open {
     there: There,
-    git: GitRepo,
-    commit: Oid,
-    configs: Vec<Config>,
-    /// Paths and bytes of all files.
-    sizes: Vec<(String, u64)>,
+    set: Opened,
 }
 
 impl Open {
     async fn of(app: &App, there: There) -> Result<Self, HubError> {
         there.may_read_files(app).await?;
-        let git = there.git(app);
-        let commit = git.resolve("main").await?;
-        let mut entries = git.tree(commit, None, true).await?;
-        entries.retain(|entry| entry.kind == EntryKind::File);
-        let head = card::head(&git, commit).await?;
-        let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-        let configs = configs(head.card.as_ref(), &paths);
-        entries.retain(|entry| Format::of(&entry.path).is_some());
-        git.pointers(&mut entries).await?;
-        let sizes = entries.iter().map(|entry| (entry.path.clone(), entry.file_size())).collect();
-        Ok(Self { there, git, commit, configs, sizes })
+        let set = Opened::of(app, &there.seen.repo).await?;
+        Ok(Self { there, set })
     }
 
     fn name(&self) -> String {
         self.there.seen.repo.full_name()
     }
 
-    fn size_of(&self, split: &Split) -> u64 {
-        let of = |path: &String| self.sizes.iter().find(|(known, _)| known == path).map_or(0, |(_, size)| *size);
-        split.files.iter().map(of).sum()
-    }
-
     async fn table<'a>(&'a self, app: &'a App, split: &Split) -> Result<Table<'a>, HubError> {
-        Ok(Table::open(app, &self.there.seen.repo, &self.git, self.commit, split).await?)
+        Ok(self.set.table(app, &self.there.seen.repo, split).await?)
     }
 
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Ok(value) = HeaderValue::from_str(&self.commit.to_string()) {
+        if let Ok(value) = HeaderValue::from_str(&self.set.commit.to_string()) {
             headers.insert("x-revision", value);
         }
         headers
     }
 
     fn find(&self, wanted: &Wanted) -> Result<(&Config, &Split), HubError> {
-        let missing = |what: &str| {
+        self.set.find(wanted.config.as_deref(), wanted.split.as_deref()).map_err(|what| {
             HubError::new(Code::NotFound, format!("The {what} does not exist in the dataset."))
                 .short("ResponseNotFound")
-        };
-        let config = wanted.config.as_deref();
-        let config = self.configs.iter().find(|c| config.is_none_or(|name| c.name == name));
-        let config = config.ok_or_else(|| missing("config"))?;
-        let split = wanted.split.as_deref();
-        let split = config.splits.iter().find(|s| split.is_none_or(|name| s.name == name));
-        Ok((config, split.ok_or_else(|| missing("split"))?))
+        })
     }
 
     /// All parts, of one configuration if it is named.
     fn parts(&self, config: Option<&str>) -> impl Iterator<Item = (&Config, &Split)> {
         let wanted = config.map(str::to_owned);
-        let configs = self.configs.iter().filter(move |c| wanted.as_ref().is_none_or(|name| c.name == *name));
+        let configs = self.set.configs.iter().filter(move |c| wanted.as_ref().is_none_or(|name| c.name == *name));
         configs.flat_map(|config| config.splits.iter().map(move |split| (config, split)))
     }
 }
@@ -146,7 +119,7 @@ impl FromRequestParts<App> for Asked {
 }
 
 async fn is_valid(asked: Asked) -> (HeaderMap, Json<Value>) {
-    let any = !asked.open.configs.is_empty();
+    let any = !asked.open.set.configs.is_empty();
     let answer = json!({ "preview": any, "viewer": any, "search": false, "filter": false, "statistics": false });
     (asked.open.headers(), Json(answer))
 }
@@ -241,7 +214,7 @@ async fn sized(app: &App, open: &Open, config: Option<&str>) -> Result<Vec<Sized
     for (config, split) in open.parts(config) {
         let table = open.table(app, split).await?;
         let (count, columns) = (table.count().await?, table.features().await?.len());
-        let bytes = open.size_of(split);
+        let bytes = open.set.size_of(split);
         let parquet_bytes = if split.format == Format::Parquet { bytes } else { 0 };
         let (config, split) = (config.name.clone(), split.name.clone());
         all.push(Sized { config, split, bytes, parquet_bytes, rows: count.rows, columns, partial: count.partial });
@@ -292,7 +265,7 @@ async fn size(State(app): State<App>, asked: Asked) -> Result<(HeaderMap, Json<V
 async fn info(State(app): State<App>, asked: Asked) -> Result<(HeaderMap, Json<Value>), HubError> {
     let Asked { open, wanted } = asked;
     let (mut infos, mut partial) = (Map::new(), false);
-    for config in open.configs.iter().filter(|c| wanted.config.as_ref().is_none_or(|name| c.name == *name)) {
+    for config in open.set.configs.iter().filter(|c| wanted.config.as_ref().is_none_or(|name| c.name == *name)) {
         let all = sized(&app, &open, Some(&config.name)).await?;
         partial |= all.iter().any(|part| part.partial);
         let Some(first) = config.splits.first() else { continue };
@@ -333,7 +306,7 @@ async fn parquet(Base(base): Base, asked: Asked) -> (HeaderMap, Json<Value>) {
     let mut files = Vec::new();
     for (config, split) in open.parts(wanted.config.as_deref()).filter(|(_, s)| s.format == Format::Parquet) {
         for path in &split.files {
-            let size = open.sizes.iter().find(|(known, _)| known == path).map(|(_, size)| *size);
+            let size = open.set.sizes.iter().find(|(known, _)| known == path).map(|(_, size)| *size);
             files.push(json!({
                 "dataset": open.name(), "config": config.name, "split": split.name,
                 "url": address(&base, &open, path), "filename": path.rsplit('/').next(), "size": size,
