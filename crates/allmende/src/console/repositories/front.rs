@@ -221,7 +221,7 @@ fn fetch(visit: &Visit) -> Markup {
     let kind = match repo.kind {
         Kind::Dataset => " --repo-type dataset",
         Kind::Space => " --repo-type space",
-        Kind::Model | Kind::Code => "",
+        Kind::Model | Kind::Code | Kind::Bucket => "",
     };
     html! {
         // The tools know no kind for code; git takes any.

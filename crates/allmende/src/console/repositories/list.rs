@@ -39,7 +39,7 @@ pub struct Wanted {
 
 impl Wanted {
     fn kind(&self) -> Kind {
-        Kind::parse(&self.kind).unwrap_or(Kind::Model)
+        Kind::parse(&self.kind).filter(|kind| kind.has_history()).unwrap_or(Kind::Model)
     }
 
     fn filter(&self) -> Filter {
@@ -101,7 +101,7 @@ fn render(asked: &Asked, viewer: Option<&str>, wanted: &Wanted, found: &Found) -
         } }
         h1 { (say("Repositories", "仓库")) }
         nav.tabs aria-label=(say("Kind", "类别")) { ul {
-            @for of in Kind::ALL {
+            @for of in Kind::WITH_HISTORY {
                 @let current = (of == kind).then_some("page");
                 li { a href=(wanted.of(of)) aria-current=[current] { (kinds(lang, of)) } }
             }

@@ -63,6 +63,7 @@ const fn kinds(lang: Lang, kind: Kind) -> &'static str {
         Kind::Dataset => lang.say("Datasets", "数据集"),
         Kind::Space => lang.say("Spaces", "空间"),
         Kind::Code => lang.say("Code", "代码"),
+        Kind::Bucket => lang.say("Buckets", "存储桶"),
     }
 }
 
@@ -100,7 +101,7 @@ impl FromRequestParts<App> for Visit {
         let found = async {
             let Viewer(viewer) = Viewer::from_request_parts(parts, app).await?;
             let Path(named): Path<Named> = Path::from_request_parts(parts, app).await?;
-            let seen = match Kind::parse(&named.kind) {
+            let seen = match Kind::parse(&named.kind).filter(|kind| kind.has_history()) {
                 Some(kind) => see(app, viewer.as_ref(), kind, &named.space, &named.name).await,
                 None => Err(RepoError::NotFound),
             };
