@@ -324,8 +324,8 @@ async fn who_may_only_read_sends_large_files_for_a_pull_request_and_nothing_else
     assert_eq!(door.shard(&one.file, &[]).await, 200);
     // What may be proposed is asked at each use.
     set(&|repo| (repo.private, repo.settings.discussions_disabled) = (false, true)).await;
-    assert_eq!((door.shard(&one.file, &[]).await, token("?create_pr=1").await.0), (403, 403));
+    assert_eq!((door.xorb(&one.xorb.hash, &[]).await.0, token("?create_pr=1").await.0), (403, 403));
     set(&|repo| (repo.private, repo.settings.frozen) = (false, true)).await;
-    assert_eq!((door.shard(&one.file, &[]).await, token("?create_pr=1").await.0), (403, 403));
+    assert_eq!((door.xorb(&one.xorb.hash, &[]).await.0, token("?create_pr=1").await.0), (403, 403));
     world.hub.stop().await;
 }
