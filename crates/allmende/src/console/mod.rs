@@ -5,7 +5,7 @@
 //! same page to everybody; `/console` itself follows `Accept-Language`.
 //!
 //! Repositories are shown to whoever may see them, public ones to anybody, and what stands in their files to whoever may
-//! read those: asked of the same functions as at every other door. What strangers wrote passes through [`prose`].
+//! read those: asked of the same functions as at every other door. What strangers wrote passes through `prose`.
 //!
 //! A reader signs in by pasting a token once; it is kept in a cookie that scripts and other sites cannot use, and that
 //! serves for these pages only: `/v1` takes no cookies.

@@ -1,7 +1,7 @@
 //! Repositories of models, datasets, spaces and code: who owns them, who may do what, and their history in git; and
 //! buckets, which have none.
 //!
-//! Architecture invariant: no hash, token or address yields bytes without a right that [`right`] grants now.
+//! Architecture invariant: no hash, token or address yields bytes without a right that [`ops::look`] grants now.
 
 pub mod api;
 pub mod attributes;

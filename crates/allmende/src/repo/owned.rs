@@ -7,7 +7,7 @@ use super::{Kind, Repo, store};
 use crate::account::Account;
 use crate::db::DbError;
 
-/// A page of one kind or of all, newest first, after `before`. Whoever shows them asks [`super::right`] of each.
+/// A page of one kind or of all, newest first, after `before`. Whoever shows them asks [`super::ops::is_visible`] of each.
 ///
 /// # Errors
 /// [`DbError`].

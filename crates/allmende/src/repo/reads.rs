@@ -1,7 +1,7 @@
 //! Who read how much of repositories under terms. Gathered in memory, written every few seconds, and attested in the log
 //! when a period is over: once for each period, however often it is tried.
 //!
-//! A crash loses what was gathered since it was last written, at most [`EVERY`]. What its owner's own people read is not
+//! A crash loses what was gathered since it was last written, at most five seconds. What its owner's own people read is not
 //! counted.
 
 use std::collections::HashMap;
