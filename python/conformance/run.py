@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs huggingface_hub's own tests against a hub of ours, and compares what passes with what is known not to.
 
-    python/conformance/run.py --allmende target/release/allmende            # as check does: with Xet, without, with an older one
+    python/conformance/run.py --allmende target/release/allmende            # with Xet, without, with an older one
     python/conformance/run.py --allmende … --client lfs test_hf_api -k tag  # a part of it, with one of the clients
 
 Starts a hub in a temporary folder, makes the accounts that the tests know, fetches the package's source distribution by

@@ -100,8 +100,8 @@ async fn by(
 }
 
 /// Whether `principal` may read the files of a repository that they see: the one question of every door to bytes. The
-/// terms of its collaboration come first, and its own gate on top. Those
-/// who may write there need no grant; a token must reach the place, whoever was let in.
+/// terms of its collaboration come first, and its own gate on top. Those who may write there need no grant; a token must
+/// reach the place, whoever was let in.
 ///
 /// # Errors
 /// [`ExchangeError::Restricted`] says how they stand.

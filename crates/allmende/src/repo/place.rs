@@ -6,12 +6,12 @@ use std::sync::Arc;
 use allmende_core::agreement::vocabulary::DataClass;
 use allmende_core::id::{AssetId, CollaborationId};
 use allmende_core::state::Refusal;
-use allmende_core::statement::{Body, RepositoryPlaced, RepositoryWithdrawn};
+use allmende_core::statement::{RepositoryPlaced, RepositoryWithdrawn};
 
 use super::event::{Event, tell};
 use super::{Kind, Repo, RepoError, Right, ops::Seen, store, terms};
 use crate::app::App;
-use crate::ledger::{AppendError, Item, Log};
+use crate::ledger::{AppendError, Log};
 use crate::transaction;
 
 /// What the terms call the content of a repository.
@@ -26,10 +26,6 @@ pub const fn class(kind: Kind) -> Result<DataClass, RepoError> {
             Err(RepoError::Invalid("the terms speak of models and data: other repositories stand under no terms"))
         }
     }
-}
-
-async fn attest(log: &Arc<Log>, body: Body) -> Result<(), AppendError> {
-    log.append(vec![Item::Attest(Box::new(body), None)]).await.map(|_| ())
 }
 
 /// Puts a repository of a member under the terms. It is no longer public then: what the terms permit is all that others
@@ -54,7 +50,7 @@ pub async fn place(app: &App, seen: &Seen, log: &Arc<Log>, collaboration: &Colla
         Some(placed) if placed == class => {}
         // A model and a dataset of one name are two repositories and one asset. Two of one class: see `require_only`.
         Some(_) => return Err(AppendError::Refused(Refusal::AssetExists { asset }).into()),
-        None => attest(log, RepositoryPlaced { repository: asset, class }.into()).await?,
+        None => terms::attest(log, RepositoryPlaced { repository: asset, class }).await?,
     }
     repo.private = true;
     repo.collaboration = Some(collaboration.clone());
@@ -93,7 +89,7 @@ pub async fn withdraw(app: &App, seen: &Seen, log: &Arc<Log>) -> Result<Repo, Re
     let mut repo = seen.repo.clone();
     let asset = terms::asset(&repo)?;
     if log.state().await?.repository(&asset).is_some() {
-        attest(log, RepositoryWithdrawn { repository: asset }.into()).await?;
+        terms::attest(log, RepositoryWithdrawn { repository: asset }).await?;
     }
     repo.collaboration = None;
     transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;

@@ -17,7 +17,7 @@ use super::{Repo, RepoError, terms};
 use crate::account::{Principal, Role};
 use crate::app::App;
 use crate::db::{Db, DbError, to_i64, to_u64};
-use crate::ledger::{AppendError, Item};
+use crate::ledger::AppendError;
 use crate::transaction;
 
 /// How often what was gathered is written.
@@ -178,8 +178,8 @@ pub async fn count(app: &App) -> Result<u64, RepoError> {
             // The repository may have come under the terms within the period; what was counted already is not again.
             if let Some(from) = begin.map(|begin| begin.max(period)).filter(|from| *from < until) {
                 let body = ReadsCounted { repository: repository.clone(), from, until, readers };
-                match log.append(vec![Item::Attest(Box::new(body.into()), None)]).await {
-                    Ok(_) => counted += 1,
+                match terms::attest(&log, body).await {
+                    Ok(()) => counted += 1,
                     Err(AppendError::Refused(refusal)) => {
                         tracing::warn!(%collaboration, %repository, %refusal, "a count of reads was not taken");
                     }

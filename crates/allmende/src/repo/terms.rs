@@ -3,18 +3,20 @@
 //!
 //! Architecture invariant: nothing is decided here. [`State::judge_repository`] decides; this says for whom it is asked.
 
+use std::sync::Arc;
+
 use allmende_core::agreement::check::Decision;
 use allmende_core::agreement::vocabulary::Action;
 use allmende_core::id::{AssetId, CollaborationId, PartyId};
 use allmende_core::state::{Refusal, State};
-use allmende_core::statement::AccessGranted;
+use allmende_core::statement::{AccessGranted, Body};
 use allmende_core::time::Timestamp;
 
 use super::ops::Seen;
 use super::{Kind, Repo, RepoError, Right, right};
 use crate::account::{Account, Principal, Role, store as accounts};
 use crate::app::App;
-use crate::ledger::{AppendError, Item};
+use crate::ledger::{AppendError, Item, Log};
 
 /// The name under which the terms speak of a repository.
 ///
@@ -29,6 +31,11 @@ pub fn asset(repo: &Repo) -> Result<AssetId, RepoError> {
         _ => repo.full_name(),
     };
     name.parse().map_err(|_| RepoError::Invalid(invalid))
+}
+
+/// Puts into the log what the hub did at the door of a repository.
+pub(super) async fn attest(log: &Arc<Log>, body: impl Into<Body>) -> Result<(), AppendError> {
+    log.append(vec![Item::Attest(Box::new(body.into()), None)]).await.map(|_| ())
 }
 
 /// What the log of a repository's collaboration says, asked for one caller.
@@ -74,7 +81,8 @@ pub(super) async fn look(
     if !reach(false) || repo.disabled {
         return Ok(None);
     }
-    let house = right(Some(principal), &repo).filter(|_| principal.role_in(&repo.owner.id).is_some());
+    // Under terms nothing is public: whoever has a right here has it by their role.
+    let house = right(Some(principal), &repo);
     let Some(log) = app.logs.get(collaboration).await? else {
         return Ok(house.map(|right| Seen { repo, right, denied: None }));
     };
@@ -184,9 +192,9 @@ pub async fn grant(app: &App, repo: &Repo, account: &Account) -> Result<(), Repo
     let party =
         party.ok_or(RepoError::Forbidden("only those who act for a party of the collaboration can be let in"))?;
     let body = AccessGranted { repository: asset(repo)?, party };
-    match log.append(vec![Item::Attest(Box::new(body.into()), None)]).await {
+    match attest(&log, body).await {
         // Another of its people was let in before.
-        Ok(_) | Err(AppendError::Refused(Refusal::AlreadyDone { .. })) => Ok(()),
+        Ok(()) | Err(AppendError::Refused(Refusal::AlreadyDone { .. })) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }

@@ -29,7 +29,8 @@ use crate::xet::ingest::Ingest;
 /// Who wrote the commit.
 const AUTHOR: &str = "allmende";
 
-/// Publishes the releases of `log` that are not yet repositories, and gives those that it looked at.
+/// Publishes the releases of `log` that are not yet repositories. Those in `known` are passed over, and all that it looked
+/// at stand there afterwards.
 ///
 /// # Errors
 /// The store's failure; what was published stays.

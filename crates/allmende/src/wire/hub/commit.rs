@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::lines::{self, Limits};
 use super::refs::led_to;
-use super::{Base, HubError, There, commit_of};
+use super::{Base, HubError, There, commit_of, proposes};
 use crate::app::App;
 use crate::content::{licence, pickle::Gate};
 use crate::discussion::{self, Status, pulls};
@@ -238,8 +238,7 @@ pub async fn commit(
     request: Request,
 ) -> Result<Json<Value>, HubError> {
     let principal = there.who(Right::Read)?;
-    let create_pr =
-        request.uri().query().is_some_and(|q| q.split('&').any(|p| matches!(p, "create_pr=1" | "create_pr=true")));
+    let create_pr = proposes(request.uri().query());
     let pull = if create_pr { None } else { pulls::of_ref(&app, &there.seen, principal, &revision).await? };
     if !create_pr && pull.is_none() {
         there.who(Right::Write)?;

@@ -157,6 +157,11 @@ struct Named {
     name: String,
 }
 
+/// Whether a request is made for a new pull request, by its query.
+fn proposes(query: Option<&str>) -> bool {
+    query.is_some_and(|q| q.split('&').any(|pair| matches!(pair, "create_pr=1" | "create_pr=true")))
+}
+
 /// The caller and the repository that the path names, if they may see it.
 #[derive(Debug)]
 pub(crate) struct There {

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-use super::{Base, HubError, There};
+use super::{Base, HubError, There, proposes};
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::extract::Path;
@@ -65,8 +65,7 @@ pub async fn write_token(
     there: There,
     RawQuery(query): RawQuery,
 ) -> Result<Answer, HubError> {
-    let proposes = query.is_some_and(|q| q.split('&').any(|pair| matches!(pair, "create_pr=1" | "create_pr=true")));
-    let need = if proposes { Need::Propose } else { Need::Write };
+    let need = if proposes(query.as_deref()) { Need::Propose } else { Need::Write };
     to_write(&app, &base, there, need).await
 }
 
