@@ -94,7 +94,7 @@ pub fn router(app: &App) -> Router {
         .merge(crate::wire::xet::transfers().layer(timed(app.config.transfer_timeout_s)))
         .merge(crate::console::routes().layer(timed(app.config.request_timeout_s)))
         .route("/v1/openapi.json", axum::routing::get(async move || axum::Json(doc.clone())))
-        .fallback(async || ApiError::not_found("this path"))
+        .fallback(crate::console::lead)
         .method_not_allowed_fallback(async || ApiError::new(Code::MethodNotAllowed, "this path has other methods"))
         .layer(middleware::from_fn_with_state(app.clone(), surround))
         .with_state(app.clone())

@@ -12,6 +12,7 @@
 //!
 //! Architecture invariant: pages show views and decide nothing; what opens a repository is decided in `repo` and `exchange`.
 
+mod addresses;
 mod chart;
 mod format;
 mod markdown;
@@ -23,5 +24,6 @@ mod text;
 mod theme;
 mod web;
 
+pub use addresses::lead;
 pub use text::Lang;
 pub use web::routes;

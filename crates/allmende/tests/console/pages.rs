@@ -24,6 +24,12 @@ impl Reader {
         request.send().await.unwrap()
     }
 
+    /// As a browser asks.
+    pub async fn browse(&self, path: &str) -> reqwest::Response {
+        let request = self.http.get(format!("{}{path}", self.base)).header(header::COOKIE, &self.cookie);
+        request.header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8").send().await.unwrap()
+    }
+
     pub async fn text(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status(), 200, "{path}");

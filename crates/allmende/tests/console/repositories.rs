@@ -272,3 +272,23 @@ async fn cards_without_end_or_sense_stay_bounded() {
     }
     world.hub.stop().await;
 }
+
+/// Clients print addresses as the public hub has them.
+#[tokio::test]
+async fn an_address_that_a_client_prints_leads_to_a_page() {
+    let world = World::start(&[]).await;
+    let (ada, reader) = person(&world, "ada").await;
+    fill(&world.hub.url, &ada.token, "ada").await;
+    for address in
+        ["/", "/ada", "/ada/digits", "/datasets/ada/rows", "/ada/digits/discussions/1", "/ada/digits/tree/main"]
+    {
+        let answer = reader.browse(address).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{address}");
+        let page = location(&answer).to_owned();
+        assert_eq!(reader.get(&page).await.status(), StatusCode::OK, "{address} leads to {page}");
+    }
+    // To a program that is no browser nothing is there, and to a browser it is the same whether there is something.
+    assert_eq!(reader.get("/ada/digits").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(reader.browse("/ada/nothing").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(reader.browse("/api/nothing").await.status(), StatusCode::NOT_FOUND);
+}
