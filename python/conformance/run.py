@@ -31,7 +31,7 @@ FILES = [
     "test_hf_api", "test_file_download", "test_snapshot_download", "test_repocard", "test_xet_upload", "test_xet_download",
     "test_hub_mixin", "test_cache_layout", "test_cli", "test_cli_discussions", "test_buckets", "test_buckets_cli",
     "test_buckets_hf_file_system", "test_copy_files", "test_hf_file_system", "test_commit_api", "test_commit_scheduler",
-    "test_upload_pipeline", "test_tree_cache", "test_eval_results", "test_lfs", "test_login_utils",
+    "test_upload_pipeline", "test_tree_cache", "test_eval_results", "test_lfs", "test_login_utils", "test_kernels",
 ]
 # By name: what it is, the release of hf_xet that takes the place of the pinned one, and the files that it runs.
 CLIENTS = {
@@ -104,6 +104,9 @@ def sources(folder):
     constants = (tests / "testing_constants.py").read_text()
     constants = re.sub(r"ENDPOINT_STAGING = .*", 'ENDPOINT_STAGING = __import__("os").environ["HF_ENDPOINT"]', constants)
     (tests / "testing_constants.py").write_text(constants)
+    # The one file that names the staging hub by its address.
+    kernels = (tests / "test_kernels.py").read_text()
+    (tests / "test_kernels.py").write_text(kernels.replace('f"https://hub-ci.huggingface.co/', 'f"{ENDPOINT_STAGING}/'))
     return tests
 
 

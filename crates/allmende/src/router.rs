@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
@@ -28,6 +28,8 @@ pub const PROTOCOL_MIN: u32 = 1;
 pub const PROTOCOL_MAX: u32 = 1;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where clients of the public hub put theirs.
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(title = "Allmende hub"), modifiers(&TokenScheme))]
@@ -107,14 +109,28 @@ async fn limit_time(State(limit): State<Duration>, request: Request, next: Next)
     }
 }
 
+/// The id that a client gave its request: the public hub's client looks for it in the answer, and people in both logs.
+/// None that does not look like one.
+fn own_id(headers: &HeaderMap) -> Option<&str> {
+    let fits = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    [X_REQUEST_ID, TRACE_ID].iter().find_map(|name| headers.get(name)?.to_str().ok().filter(fits))
+}
+
 /// Gives each request an id, a span without secrets (route, never path, query, headers or body), metrics, and an answer
 /// even when its handler panics.
 async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let mut random = [0; 8];
-    // A request without chance in its id is still a request.
-    let _ = getrandom::fill(&mut random);
-    let id = allmende_core::digest::to_hex(&random);
+    let id = own_id(request.headers()).map_or_else(
+        || {
+            let mut random = [0; 8];
+            // A request without chance in its id is still a request.
+            let _ = getrandom::fill(&mut random);
+            allmende_core::digest::to_hex(&random)
+        },
+        str::to_owned,
+    );
     let method = request.method().as_str().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, method, route);

@@ -98,6 +98,27 @@ async fn a_hub_says_who_it_is_and_keeps_its_key() {
 }
 
 #[tokio::test]
+async fn a_request_keeps_the_id_that_its_client_gave_it() {
+    let hub = Hub::start(&[]).await;
+    let http = client(&hub.url, &Trust::System).unwrap();
+    let long = "x".repeat(65);
+    for (header, id, kept) in [
+        ("x-request-id", "custom-id", true),
+        ("x-amzn-trace-id", "36ef2f6c-55bd-4703-8a9c-0be96a1f4263", true),
+        ("x-request-id", "two words", false),
+        ("x-request-id", "", false),
+        ("x-request-id", &long, false),
+    ] {
+        let answer = http.get(format!("{}/v1/tokens", hub.url)).header(header, id).send().await.unwrap();
+        let given = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(given == id, kept, "{header}: {id}");
+        let problem: Problem = answer.json().await.unwrap();
+        assert_eq!(problem.request_id.unwrap(), given);
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn every_refusal_is_a_problem_with_a_request_id() {
     let hub = Hub::start(&[("max_body_bytes", "2000")]).await;
     let http = client(&hub.url, &Trust::System).unwrap();

@@ -17,15 +17,17 @@ pub enum Kind {
     Space,
     /// A program.
     Code,
+    /// Programs made for accelerators, fetched by whoever runs a model.
+    Kernel,
     /// Files without a history: the last that was put under a path is all there is.
     Bucket,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Model, Self::Dataset, Self::Space, Self::Code, Self::Bucket];
+    pub const ALL: [Self; 6] = [Self::Model, Self::Dataset, Self::Space, Self::Code, Self::Kernel, Self::Bucket];
     /// Those with a history in git, and with all that goes with one: revisions, commits, discussions, cards.
-    pub const WITH_HISTORY: [Self; 4] = [Self::Model, Self::Dataset, Self::Space, Self::Code];
+    pub const WITH_HISTORY: [Self; 5] = [Self::Model, Self::Dataset, Self::Space, Self::Code, Self::Kernel];
 
     /// Whether it has a history in git.
     #[must_use]
@@ -41,6 +43,7 @@ impl Kind {
             Self::Dataset => "dataset",
             Self::Space => "space",
             Self::Code => "code",
+            Self::Kernel => "kernel",
             Self::Bucket => "bucket",
         }
     }
@@ -53,6 +56,7 @@ impl Kind {
             Self::Dataset => "datasets",
             Self::Space => "spaces",
             Self::Code => "codes",
+            Self::Kernel => "kernels",
             Self::Bucket => "buckets",
         }
     }
@@ -65,6 +69,7 @@ impl Kind {
             Self::Dataset => "datasets/",
             Self::Space => "spaces/",
             Self::Code => "codes/",
+            Self::Kernel => "kernels/",
             Self::Bucket => "buckets/",
         }
     }

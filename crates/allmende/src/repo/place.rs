@@ -22,7 +22,7 @@ pub const fn class(kind: Kind) -> Result<DataClass, RepoError> {
     match kind {
         Kind::Model => Ok(DataClass::Model),
         Kind::Dataset | Kind::Bucket => Ok(DataClass::Reference),
-        Kind::Space | Kind::Code => {
+        Kind::Space | Kind::Code | Kind::Kernel => {
             Err(RepoError::Invalid("the terms speak of models and data: other repositories stand under no terms"))
         }
     }

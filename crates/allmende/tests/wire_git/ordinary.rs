@@ -56,7 +56,9 @@ async fn datasets_spaces_and_code_stand_below_their_words() {
     let hub = Hub::start(&[]).await;
     let carla = Someone::new(&hub.app, "carla", Rights::Write).await;
     let desk = Desk::new();
-    for (kind, prefix) in [(Kind::Dataset, "datasets"), (Kind::Space, "spaces"), (Kind::Code, "codes")] {
+    for (kind, prefix) in
+        [(Kind::Dataset, "datasets"), (Kind::Space, "spaces"), (Kind::Code, "codes"), (Kind::Kernel, "kernels")]
+    {
         carla.creates(&hub.app, kind, "thing", true).await;
         desk.clones(&address(&hub, &carla, &format!("{prefix}/carla/thing")), prefix).await.fine();
         desk.commits(prefix, "file.txt", prefix.as_bytes()).await;

@@ -221,6 +221,7 @@ fn fetch(visit: &Visit) -> Markup {
     let kind = match repo.kind {
         Kind::Dataset => " --repo-type dataset",
         Kind::Space => " --repo-type space",
+        Kind::Kernel => " --repo-type kernel",
         Kind::Model | Kind::Code | Kind::Bucket => "",
     };
     html! {

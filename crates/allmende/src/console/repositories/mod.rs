@@ -63,6 +63,7 @@ const fn kinds(lang: Lang, kind: Kind) -> &'static str {
         Kind::Dataset => lang.say("Datasets", "数据集"),
         Kind::Space => lang.say("Spaces", "空间"),
         Kind::Code => lang.say("Code", "代码"),
+        Kind::Kernel => lang.say("Kernels", "内核"),
         Kind::Bucket => lang.say("Buckets", "存储桶"),
     }
 }

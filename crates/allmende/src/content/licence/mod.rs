@@ -29,7 +29,7 @@ pub fn named_sources(kind: Kind, card: &Value) -> Vec<(Kind, String, Relation)> 
             &[("base_model", Kind::Model, Relation::Changed), ("datasets", Kind::Dataset, Relation::LearnedFrom)]
         }
         Kind::Dataset => &[("source_datasets", Kind::Dataset, Relation::Changed)],
-        Kind::Space | Kind::Code | Kind::Bucket => &[],
+        Kind::Space | Kind::Code | Kind::Kernel | Kind::Bucket => &[],
     };
     let mut found: Vec<(Kind, String, Relation)> = Vec::new();
     for (field, kind, relation) in fields {

@@ -31,7 +31,7 @@ const MAX_WATCHED: usize = 100;
 const MAX_SECRET_BYTES: usize = 256;
 /// Types of what can be watched: accounts, and repositories.
 const ACCOUNTS: [&str; 2] = ["user", "org"];
-const REPOS: [&str; 5] = ["model", "dataset", "space", "code", "bucket"];
+const REPOS: [&str; 6] = ["model", "dataset", "space", "code", "kernel", "bucket"];
 
 /// What is to be watched.
 #[derive(Debug, Clone, PartialEq, Eq)]

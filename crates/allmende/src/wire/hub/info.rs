@@ -61,7 +61,7 @@ fn fields(repo: &Repo, head: &Head) -> Map<String, Value> {
             put("sdk", repo.settings.sdk.clone().or_else(|| head.text("sdk").map(str::to_owned)).into());
             put("subdomain", repo.full_name().replace(['/', '_', '.'], "-").to_lowercase().into());
         }
-        Kind::Dataset | Kind::Code | Kind::Bucket => {}
+        Kind::Dataset | Kind::Code | Kind::Kernel | Kind::Bucket => {}
     }
     map
 }
