@@ -1,6 +1,7 @@
 //! Parts of a request as handlers receive them, refused with problem+json instead of axum's plain text.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
+use crate::blobs::BlobError;
 use crate::error::{ApiError, Code};
 use crate::idempotency::Key;
 
@@ -66,6 +68,29 @@ impl FromRequestParts<App> for Base {
         let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).filter(|host| host.chars().all(fits));
         let scheme = if app.tls.is_some() { "https" } else { "http" };
         Ok(Self(format!("{scheme}://{}", host.map_or_else(|| app.config.listen.to_string(), str::to_owned))))
+    }
+}
+
+/// The one range of bytes that a request asks for, of a file of `size` bytes; none for all. What is not understood, several
+/// ranges too, is answered with everything, as HTTP has it.
+///
+/// # Errors
+/// [`Code::RangeNotSatisfiable`] when it begins behind the end.
+pub fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>, ApiError> {
+    let Some(text) = headers.get(header::RANGE).and_then(|v| v.to_str().ok()) else { return Ok(None) };
+    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|text| text.split_once('-')) else { return Ok(None) };
+    let (from, to) = (from.trim(), to.trim());
+    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
+        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
+        (Ok(from), Err(_)) if to.is_empty() => from..size,
+        (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
+        _ => return Ok(None),
+    };
+    match size {
+        // Of nothing there is no part.
+        0 => Ok(None),
+        _ if range.start >= size => Err(BlobError::RangeOutside { size_bytes: size }.into()),
+        _ => Ok(Some(range)),
     }
 }
 
@@ -156,5 +181,40 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_as_http_has_them() {
+        let asked = |text: &str, size| {
+            let headers = HeaderMap::from_iter([(header::RANGE, text.parse().unwrap())]);
+            range(&headers, size).map_err(|e| e.code())
+        };
+        assert_eq!(range(&HeaderMap::new(), 9).unwrap(), None);
+        for (text, expected) in [
+            ("bytes=0-0", Some(0..1)),
+            ("bytes=2-", Some(2..9)),
+            ("bytes=2-100", Some(2..9)),
+            ("bytes= 2 - 4 ", Some(2..5)),
+            ("bytes=-3", Some(6..9)),
+            ("bytes=-100", Some(0..9)),
+            ("bytes=0-18446744073709551615", Some(0..9)),
+            ("bytes=5-4", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=a-b", None),
+            ("bytes=-", None),
+            ("lines=1-2", None),
+            ("", None),
+        ] {
+            assert_eq!(asked(text, 9), Ok(expected), "{text}");
+        }
+        for outside in ["bytes=9-", "bytes=9-9", "bytes=-0", "bytes=18446744073709551615-"] {
+            assert_eq!(asked(outside, 9), Err(Code::RangeNotSatisfiable), "{outside}");
+        }
+        assert_eq!(asked("bytes=0-", 0), Ok(None));
     }
 }

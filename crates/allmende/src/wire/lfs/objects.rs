@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
 use crate::exchange::access;
-use crate::extract::{Path, Query};
+use crate::extract::{Path, Query, range};
 use crate::repo::ops::{Seen, look};
 use crate::repo::{RepoError, Right, reads, store};
 
@@ -52,22 +52,6 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
         _ => seen.require(Right::Write)?,
     }
     Ok((link, Opened { seen, principal }))
-}
-
-/// `bytes=from-to` of `size`; none for all, as for what is not understood.
-fn range(headers: &HeaderMap, size: u64) -> Result<Option<std::ops::Range<u64>>, ApiError> {
-    let Some(text) = headers.get(header::RANGE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
-    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|text| text.split_once('-')) else { return Ok(None) };
-    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
-        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
-        (Ok(from), Err(_)) if to.is_empty() => from..size,
-        (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
-        _ => return Ok(None),
-    };
-    if range.start >= size {
-        return Err(ApiError::new(Code::RangeNotSatisfiable, format!("the object has {size} bytes")));
-    }
-    Ok(Some(range))
 }
 
 /// The object, or a range of it.
