@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -16,6 +16,9 @@ use crate::app::App;
 use crate::blobs::BlobError;
 use crate::error::{ApiError, Code};
 use crate::idempotency::Key;
+
+/// Most bytes of a form.
+const MAX_FORM_BYTES: usize = 16 << 10;
 
 /// A JSON body of a request (limited to `max_body_bytes`, `application/json` only), or of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,13 @@ pub struct Keyed<T> {
 pub struct Body(
     /// The bytes.
     pub Bytes,
+);
+
+/// A form's fields, `application/x-www-form-urlencoded`, of a few KiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<T>(
+    /// The fields.
+    pub T,
 );
 
 /// The query of the URL.
@@ -161,6 +171,26 @@ impl FromRequest<App> for Body {
     type Rejection = ApiError;
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         read(request, app).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let error = ApiError::new(Code::UnsupportedMediaType, "the body is not declared as a form");
+            return Err(error.hint("send 'Content-Type: application/x-www-form-urlencoded'"));
+        }
+        let body = read(request, app).await?;
+        if body.len() > MAX_FORM_BYTES {
+            return Err(ApiError::new(Code::TooLarge, format!("a form has at most {MAX_FORM_BYTES} bytes")));
+        }
+        let wrong = || ApiError::new(Code::BadRequest, "the form cannot be read");
+        // A form is written as a query is, and read by the same reader.
+        let uri = Uri::builder().path_and_query([b"/?", &*body].concat()).build().map_err(|_| wrong())?;
+        axum::extract::Query::try_from_uri(&uri).map(|form| Self(form.0)).map_err(|_| wrong())
     }
 }
 

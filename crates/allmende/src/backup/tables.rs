@@ -79,6 +79,8 @@ pub const LEFT_OUT: &[&str] = &[
     "blob_refs",
     "content_facts",
     "cosignatures",
+    "device_codes",
+    "device_misses",
     "idempotency",
     "invitation_uses",
     "invitations",
