@@ -94,6 +94,7 @@ pub const LEFT_OUT: &[&str] = &[
     "p_key_statements",
     "p_members",
     "p_party_keys",
+    "repo_events",
     "restores",
     "schema_migrations",
     "tokens",

@@ -167,7 +167,7 @@ async fn hf_auth_login_as_people_run_it() {
     assert_eq!((to.status().as_u16(), to.headers()["location"].to_str().unwrap()), (303, path.as_str()));
     let (status, shown) = stage.page(&path.replace("/zh/", "/en/"), &cookie(&stage.ada.secret)).await;
     assert_eq!(status, 200);
-    for text in [&in_script.code, "ada", "huggingface_hub/", "127.0.0.1", "(hf auth login)", "read and write"] {
+    for text in [&in_script.code, "ada", "python-httpx", "127.0.0.1", "(hf auth login)", "read and write"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     assert!(!shown.contains("<script"));

@@ -16,7 +16,8 @@ use crate::error::{ApiError, Code};
 use crate::exchange::access;
 use crate::extract::{Path, Query, range};
 use crate::repo::ops::{Seen, look};
-use crate::repo::{RepoError, Right, reads, store};
+use crate::repo::{RepoError, reads, store};
+use crate::wire::git::may_send;
 
 #[derive(Debug, Deserialize)]
 pub struct Signed {
@@ -49,7 +50,7 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
     let seen = look(app, principal.as_ref(), repo).await?.ok_or(RepoError::NotFound)?;
     match act {
         Act::Get => access::may_read_files(app, principal.as_ref(), &seen.repo).await?,
-        _ => seen.require(Right::Write)?,
+        _ => may_send(app, principal.as_ref(), &seen).await?,
     }
     Ok((link, Opened { seen, principal }))
 }
