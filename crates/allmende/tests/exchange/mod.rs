@@ -21,6 +21,7 @@ mod collections;
 mod likes;
 mod outbound;
 mod webhooks_sent;
+mod webhooks_told;
 
 /// A hub with ada, bob and carl; ada writes in the organization north, carl reads there.
 struct World {
