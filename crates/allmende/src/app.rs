@@ -24,7 +24,6 @@ use crate::ledger::log::{Consequence, Keeper};
 use crate::ledger::{AppendError, LedgerError, Log, Logs, hold as restores, store};
 use crate::metrics::Metrics;
 use crate::projection::project;
-use crate::repo::event::Tell;
 use crate::repo::reads::Gathered;
 use crate::tls::{self, ServerTls, TlsError};
 
@@ -92,8 +91,6 @@ pub struct Nouns {
     pub prepare: Prepare,
     /// Takes up a log that was founded.
     pub conduct: fn(&App, &Arc<Log>),
-    /// Hears what happened to repositories.
-    pub tell: Tell,
 }
 
 /// The hub's state. Clones share it.

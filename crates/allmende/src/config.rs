@@ -206,6 +206,8 @@ settings! {
     clock_skew_max_s: u64 = "300";
     /// Lifetime of a token got by signing in, in seconds.
     login_token_lifetime_s: u64 = "3600";
+    /// Lifetime of a token that a device got with a code, as by `hf auth login`, in seconds; never longer than the token it was approved with.
+    device_token_lifetime_s: u64 = "2592000";
     /// Longest lifetime of any token, in seconds.
     token_max_lifetime_s: u64 = "31536000";
     /// How long the answer to an idempotency key is kept, in seconds.

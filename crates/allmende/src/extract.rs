@@ -1,10 +1,11 @@
 //! Parts of a request as handlers receive them, refused with problem+json instead of axum's plain text.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -12,8 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
+use crate::blobs::BlobError;
 use crate::error::{ApiError, Code};
 use crate::idempotency::Key;
+
+/// Most bytes of a form.
+const MAX_FORM_BYTES: usize = 16 << 10;
 
 /// A JSON body of a request (limited to `max_body_bytes`, `application/json` only), or of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,13 @@ pub struct Keyed<T> {
 pub struct Body(
     /// The bytes.
     pub Bytes,
+);
+
+/// A form's fields, `application/x-www-form-urlencoded`, of a few KiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<T>(
+    /// The fields.
+    pub T,
 );
 
 /// The query of the URL.
@@ -66,6 +78,29 @@ impl FromRequestParts<App> for Base {
         let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).filter(|host| host.chars().all(fits));
         let scheme = if app.tls.is_some() { "https" } else { "http" };
         Ok(Self(format!("{scheme}://{}", host.map_or_else(|| app.config.listen.to_string(), str::to_owned))))
+    }
+}
+
+/// The one range of bytes that a request asks for, of a file of `size` bytes; none for all. What is not understood, several
+/// ranges too, is answered with everything, as HTTP has it.
+///
+/// # Errors
+/// [`Code::RangeNotSatisfiable`] when it begins behind the end.
+pub fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>, ApiError> {
+    let Some(text) = headers.get(header::RANGE).and_then(|v| v.to_str().ok()) else { return Ok(None) };
+    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|text| text.split_once('-')) else { return Ok(None) };
+    let (from, to) = (from.trim(), to.trim());
+    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
+        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
+        (Ok(from), Err(_)) if to.is_empty() => from..size,
+        (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
+        _ => return Ok(None),
+    };
+    match size {
+        // Of nothing there is no part.
+        0 => Ok(None),
+        _ if range.start >= size => Err(BlobError::RangeOutside { size_bytes: size }.into()),
+        _ => Ok(Some(range)),
     }
 }
 
@@ -139,6 +174,26 @@ impl FromRequest<App> for Body {
     }
 }
 
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let error = ApiError::new(Code::UnsupportedMediaType, "the body is not declared as a form");
+            return Err(error.hint("send 'Content-Type: application/x-www-form-urlencoded'"));
+        }
+        let body = read(request, app).await?;
+        if body.len() > MAX_FORM_BYTES {
+            return Err(ApiError::new(Code::TooLarge, format!("a form has at most {MAX_FORM_BYTES} bytes")));
+        }
+        let wrong = || ApiError::new(Code::BadRequest, "the form cannot be read");
+        // A form is written as a query is, and read by the same reader.
+        let uri = Uri::builder().path_and_query([b"/?", &*body].concat()).build().map_err(|_| wrong())?;
+        axum::extract::Query::try_from_uri(&uri).map(|form| Self(form.0)).map_err(|_| wrong())
+    }
+}
+
 impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
@@ -156,5 +211,40 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_as_http_has_them() {
+        let asked = |text: &str, size| {
+            let headers = HeaderMap::from_iter([(header::RANGE, text.parse().unwrap())]);
+            range(&headers, size).map_err(|e| e.code())
+        };
+        assert_eq!(range(&HeaderMap::new(), 9).unwrap(), None);
+        for (text, expected) in [
+            ("bytes=0-0", Some(0..1)),
+            ("bytes=2-", Some(2..9)),
+            ("bytes=2-100", Some(2..9)),
+            ("bytes= 2 - 4 ", Some(2..5)),
+            ("bytes=-3", Some(6..9)),
+            ("bytes=-100", Some(0..9)),
+            ("bytes=0-18446744073709551615", Some(0..9)),
+            ("bytes=5-4", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=a-b", None),
+            ("bytes=-", None),
+            ("lines=1-2", None),
+            ("", None),
+        ] {
+            assert_eq!(asked(text, 9), Ok(expected), "{text}");
+        }
+        for outside in ["bytes=9-", "bytes=9-9", "bytes=-0", "bytes=18446744073709551615-"] {
+            assert_eq!(asked(outside, 9), Err(Code::RangeNotSatisfiable), "{outside}");
+        }
+        assert_eq!(asked("bytes=0-", 0), Ok(None));
     }
 }

@@ -29,7 +29,7 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// Those of a push by git, which have a test of their own.
-pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "push.after_refs"];
+pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "event.after_refs", "push.after_refs"];
 
 /// Those of a release that becomes a repository, which have a test of their own.
 pub const RELEASE_POINTS: &[&str] = &["release.before_commit", "release.before_ref"];

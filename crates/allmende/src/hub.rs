@@ -22,7 +22,6 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
         consequence: run::consequence,
         prepare: run::prepare,
         conduct: run::conduct,
-        tell: |app, repo, event| Box::pin(webhooks::happened(app, repo, event)),
     };
     let app = App::start(config, clock, nouns).await?;
     backup::look(&app).await?;

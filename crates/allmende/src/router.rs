@@ -93,6 +93,7 @@ pub fn router(app: &App) -> Router {
         .merge(crate::wire::git::routes().layer(timed(app.config.transfer_timeout_s)))
         .merge(crate::wire::lfs::routes().layer(timed(app.config.request_timeout_s)))
         .merge(crate::wire::lfs::transfers().layer(timed(app.config.transfer_timeout_s)))
+        .merge(crate::wire::oauth::routes().layer(timed(app.config.request_timeout_s)))
         .merge(crate::wire::xet::transfers().layer(timed(app.config.transfer_timeout_s)))
         .merge(crate::console::routes().layer(timed(app.config.request_timeout_s)))
         .route("/v1/openapi.json", axum::routing::get(async move || axum::Json(doc.clone())))

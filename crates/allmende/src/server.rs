@@ -1,6 +1,6 @@
 //! Accepts connections, with or without TLS, and stops without dropping requests.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +26,13 @@ use crate::router::router;
 
 /// Pause after a failure to accept, such as too many open files: trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client that was answered before it had sent everything is heard out, so that the answer reaches it.
+const LINGER: Duration = Duration::from_secs(30);
+/// Longest pause while it is heard out.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+/// Most bytes that are heard and thrown away: one xorb or part in full, and some.
+const LINGER_BYTES: usize = 80 << 20;
 
 /// Ends when the process is told to stop, by SIGTERM or Ctrl-C.
 ///
@@ -141,22 +148,43 @@ impl Door {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            service.call(request)
+            Box::pin(service.call(request))
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(self.header_timeout_s))
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
         let done = tokio::select! {
-            done = connection.as_mut() => done,
+            done = poll_fn(|cx| connection.poll_without_shutdown(cx)) => done,
             () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
         };
-        if let Err(error) = done {
-            tracing::debug!(%error, "connection ended early");
+        match done {
+            Ok(()) => self.linger(connection.into_parts().io.into_inner()).await,
+            Err(error) => tracing::debug!(%error, "connection ended early"),
+        }
+    }
+
+    /// Closes a connection in a way that the client reads the last answer: closing one with bytes unread resets it, and a
+    /// reset throws away at the client what it has not read yet.
+    async fn linger(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let heard = async {
+            let (mut bytes, mut left) = (vec![0; 16 << 10], LINGER_BYTES);
+            while let Ok(Ok(count @ 1..)) = tokio::time::timeout(LINGER_PAUSE, stream.read(&mut bytes)).await {
+                match left.checked_sub(count) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(LINGER, heard) => {}
+            () = self.closing.cancelled() => {}
         }
     }
 }

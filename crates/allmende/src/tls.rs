@@ -11,7 +11,9 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, version};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, ServerConfig, SignatureScheme, version,
+};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, TlsMode};
@@ -148,6 +150,39 @@ fn self_signed(data_dir: &Path, name: &str) -> Result<Identity, TlsError> {
     Ok((vec![certificate], key))
 }
 
+/// The server's key is not the pinned one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hub's TLS key is {shown}, not the pinned {pinned}")]
+pub struct OtherKey {
+    /// What was pinned: SHA-256 of a public key.
+    pub pinned: Digest,
+    /// What the server shows.
+    pub shown: Digest,
+}
+
+/// What TLS has against a server, where that is why a request failed: another key than the pinned one, or a certificate that
+/// nobody vouches for.
+#[must_use]
+pub fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<(String, Option<OtherKey>)> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(Error::InvalidCertificate(why)) = error.downcast_ref::<Error>() {
+            let other = match why {
+                CertificateError::Other(OtherError(inner)) => inner.downcast_ref::<OtherKey>().copied(),
+                _ => None,
+            };
+            return Some((other.map_or_else(|| why.to_string(), |other| other.to_string()), other));
+        }
+        // An error of input and output hides the one that it carries from its chain.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// Accepts exactly one public key, whatever certificate carries it, and checks that the server holds it.
 #[derive(Debug)]
 struct Pinned {
@@ -164,10 +199,12 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if spki_digest(end_entity)? == self.pin {
+        let shown = spki_digest(end_entity)?;
+        if shown == self.pin {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            let other = OtherKey { pinned: self.pin, shown };
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(other)))))
         }
     }
 

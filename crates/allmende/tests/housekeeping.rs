@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use allmende::account::device::{self, Asking, Key};
 use allmende::app::App;
 use allmende::auth::{self, NewToken, NoKeys, Scopes};
 use allmende::clock::Clock;
@@ -38,6 +39,7 @@ async fn what_nobody_needs_any_more_is_thrown_away() {
             Idempotent { party: "north".parse().unwrap(), key: "k".to_owned(), request: Digest::of(b"r") };
         idempotency::remember(tx, Some(&request), &Answer { status: 200, body: Vec::new() }, NOW).await?;
         invitations::create(tx, &NewInvitation { party: None, uses: 1, expires_at: NOW.plus_ms(1_000) }, NOW).await?;
+        device::begin(tx, &Key::of(&app.hub_key), &Asking::new("c", "a", String::new()), NOW).await?;
         Ok(())
     });
     made.unwrap();
@@ -66,7 +68,17 @@ async fn what_nobody_needs_any_more_is_thrown_away() {
     let swept = hub::sweep(&app).await;
     assert_eq!(
         swept,
-        Swept { uploads: 1, files: 0, answers: 1, tokens: 1, invitations: 1, parts: 0, pushes: 0, exchange: 0 }
+        Swept {
+            uploads: 1,
+            files: 0,
+            answers: 1,
+            tokens: 1,
+            invitations: 1,
+            parts: 0,
+            pushes: 0,
+            devices: 1,
+            exchange: 0
+        }
     );
     assert_eq!(hub::sweep(&app).await, Swept::default(), "once");
     let left = auth::tokens(&mut app.db.read().await.unwrap(), &"north".parse().unwrap(), 9).await.unwrap();

@@ -8,6 +8,7 @@ mod console;
 mod content;
 mod crash;
 mod demo;
+mod device;
 mod exchange;
 mod fuzz;
 mod housekeeping;

@@ -1,10 +1,11 @@
 //! TLS: the pinned key and nothing else is the hub; secret files are secret.
 
-use std::error::Error as _;
 use std::os::unix::fs::PermissionsExt as _;
 
+use allmende::client::error::ClientError;
+use allmende::client::http::HubClient;
 use allmende::keyfile::{KeyFileError, signing_key};
-use allmende::tls::{TlsError, Trust, client};
+use allmende::tls::{OtherKey, TlsError, Trust, client, distrust};
 use allmende_core::digest::Digest;
 
 use crate::http::Hub;
@@ -17,8 +18,18 @@ async fn only_the_pinned_key_is_the_hub() {
     let info: serde_json::Value = get(Trust::Pin(pin)).await.unwrap().json().await.unwrap();
     assert_eq!(info["tls_pin"], pin.to_string());
     let wrong = get(Trust::Pin(Digest::of(b"another key"))).await.unwrap_err();
-    let chain: Vec<_> = std::iter::successors(wrong.source(), |&e| e.source()).map(ToString::to_string).collect();
-    assert!(chain.join(" ").contains("ApplicationVerificationFailure"), "{chain:?}");
+    let (text, other) = distrust(&wrong).unwrap();
+    assert_eq!(other, Some(OtherKey { pinned: Digest::of(b"another key"), shown: pin }));
+    assert!(text.contains(&pin.to_string()), "{text}");
+    // In the words of a command, and without trying again: it would not help.
+    let began = std::time::Instant::now();
+    let connect = |trust| HubClient::connect(&hub.url, &trust, None, hub.app.clock.clone()).unwrap();
+    let refused = connect(Trust::Pin(Digest::of(b"another key"))).hub().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Distrust { other_key: true, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("not the pinned") && refused.hint().unwrap().contains("operator"));
+    let refused = connect(Trust::System).hub().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Distrust { other_key: false, .. }), "{refused:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     assert!(get(Trust::System).await.is_err(), "no authority vouches for it");
     let pem = std::fs::read(hub.dir.path().join("data/tls.crt")).unwrap();
     assert!(get(Trust::Authority(pem)).await.is_ok(), "the certificate itself as a private authority");

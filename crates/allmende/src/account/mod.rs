@@ -3,6 +3,7 @@
 //! An account is how somebody is known to tools; a party is a legal entity with keys that signs. An organization may be a
 //! party's: then the party's tokens act for it. Nothing that is signed is decided here.
 
+pub mod device;
 mod extract;
 mod name;
 pub mod store;

@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::{ReadCaller, RequireScope, WriteCaller};
-use crate::blobs::{BlobError, Expect, Reader};
+use crate::blobs::{Expect, Reader};
 use crate::collaboration::readable;
 use crate::error::{ApiError, Code, Problem};
-use crate::extract::Path;
+use crate::extract::{Path, range};
 
 /// Routes of bytes, which may take long.
 pub fn transfers() -> OpenApiRouter<App> {
@@ -104,10 +104,7 @@ async fn put_bytes(
 /// # Errors
 /// [`Code::RangeNotSatisfiable`] or the store's failure.
 pub async fn download(app: &App, digest: &Digest, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
-    let size = app.blobs.size(digest).await?;
-    let range =
-        asked.map(|text| parse_range(text, size).ok_or(BlobError::RangeOutside { size_bytes: size })).transpose()?;
+    let range = range(headers, app.blobs.size(digest).await?)?;
     let partial = range.is_some();
     let Reader { size_bytes, range, stream } = app.blobs.open_range(digest, range).await?;
     let body = axum::body::Body::from_stream(stream.map_err(std::io::Error::other));
@@ -126,12 +123,4 @@ pub async fn download(app: &App, digest: &Digest, headers: &HeaderMap) -> Result
         set(header::CONTENT_RANGE, format!("bytes {}-{}/{size_bytes}", range.start, range.end.saturating_sub(1)));
     }
     Ok(response)
-}
-
-/// `bytes=a-b` or `bytes=a-`; other forms are not spoken.
-fn parse_range(text: &str, size: u64) -> Option<std::ops::Range<u64>> {
-    let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let from: u64 = from.parse().ok()?;
-    let end = if to.is_empty() { size } else { to.parse::<u64>().ok()?.checked_add(1)?.min(size) };
-    (from < end).then_some(from..end)
 }

@@ -27,7 +27,8 @@ impl Caller {
 async fn caller(parts: &Parts, app: &App) -> Result<Option<Caller>, ApiError> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let refuse = |detail: &str| ApiError::new(Code::Unauthenticated, detail).hint("sign in again: allmende login");
+    let refuse =
+        |detail: &str| ApiError::new(Code::Unauthenticated, detail).hint("make another token: allmende token create");
     let secret = match (value.to_str().ok().and_then(|v| v.split_once(' ')), values.next()) {
         (Some((scheme, secret)), None) if scheme.eq_ignore_ascii_case("bearer") => secret.trim(),
         _ => return Err(refuse("the Authorization header is not one bearer token")),

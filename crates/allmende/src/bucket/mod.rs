@@ -20,11 +20,15 @@ use crate::exchange::ExchangeError;
 use crate::exchange::access;
 use crate::git::RepoPath;
 use crate::repo::bucket::{self, NewFile};
+use crate::repo::event::{self, Event};
 use crate::repo::ops::see;
 use crate::repo::{Kind, Repo, RepoError, large, store, terms};
 use crate::transaction;
 use crate::xet::ingest::Ingest;
 use crate::xet::{XetError, copy, read};
+
+/// Most paths of one batch that are told to whoever listens.
+const MAX_TOLD: usize = 100;
 
 /// Where a file is copied from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,16 +133,30 @@ pub async fn change(
     }
     let now = app.clock.now();
     let refused = transaction!(app.db, tx => {
-        let mut refused = Vec::new();
+        let (mut refused, mut some, mut count) = (Vec::new(), Vec::new(), 0);
         for change in &ready {
             match change {
                 Change::Add(file) | Change::Copy(file, _) => {
-                    if !bucket::put(tx, bucket, file, now).await? {
+                    let put = bucket::put(tx, bucket, file, now).await?;
+                    if !put {
                         refused.push(Failure { path: file.path.to_string(), error: NOT_HELD.to_owned() });
                     }
                 }
                 Change::Delete(path) => bucket::remove(tx, bucket, path).await?,
             }
+            let (path, there) = match change {
+                Change::Add(file) | Change::Copy(file, _) => (&file.path, true),
+                Change::Delete(path) => (path, false),
+            };
+            if refused.last().is_none_or(|refused| refused.path != path.as_str()) {
+                count += 1;
+                if some.len() < MAX_TOLD {
+                    some.push((path.to_string(), there));
+                }
+            }
+        }
+        if count > 0 {
+            event::note(tx, bucket, &Event::Files { some, count }, now).await?;
         }
         store::touch(tx, &bucket.id, now).await?;
         Ok::<_, DbError>(refused)

@@ -188,6 +188,7 @@ impl From<ClientError> for Failure {
             // What cannot be reached, and what answers but is not our hub.
             ClientError::Connection { .. }
             | ClientError::Timeout { .. }
+            | ClientError::Distrust { .. }
             | ClientError::OtherHub { .. }
             | ClientError::Protocol { .. } => Exit::Unreachable,
             ClientError::Url(_) | ClientError::Build(_) | ClientError::Name(_) | ClientError::NoIdentity => Exit::Usage,

@@ -24,6 +24,7 @@ pub mod config;
 pub mod context;
 pub mod decision;
 pub mod demo;
+mod device;
 pub mod failure;
 pub mod hub;
 pub mod init;
@@ -151,6 +152,9 @@ pub enum Command {
     /// Manage people and organizations that own repositories, on the hub's own machine
     #[command(subcommand)]
     Account(account::Account),
+    /// Let a device sign in that shows a code, on the hub's own machine
+    #[command(subcommand)]
+    Device(device::Device),
     /// Look after the data of a hub
     #[command(subcommand)]
     Hub(hub::Hub),
@@ -191,6 +195,7 @@ impl Command {
             Self::Token(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
             Self::Account(command) => command.run(context).await,
+            Self::Device(command) => command.run(context).await,
             Self::Hub(command) => command.run(context).await,
             Self::Witness(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,

@@ -4,6 +4,7 @@ use allmende_core::digest::Digest;
 use allmende_core::signature::PublicKey;
 
 use crate::error::Problem;
+use crate::tls;
 
 /// Longest text of a hub that is shown, in characters.
 const MAX_TEXT_CHARACTERS: usize = 2_000;
@@ -24,6 +25,14 @@ pub enum ClientError {
     Connection {
         /// Why, with the inner causes.
         reason: String,
+    },
+    /// Something answers, and its TLS key or certificate is not what was pinned or is vouched for.
+    #[error("the hub is not to be trusted: {reason}")]
+    Distrust {
+        /// What TLS says.
+        reason: String,
+        /// Whether a key was pinned, and it is another one.
+        other_key: bool,
     },
     /// No answer in time.
     #[error("the hub did not answer within {seconds} s")]
@@ -113,6 +122,7 @@ impl ClientError {
             Self::Problem(problem) => &problem.code,
             Self::Url(_) | Self::Build(_) => "client.settings",
             Self::Connection { .. } => "client.connection",
+            Self::Distrust { .. } => "client.distrust",
             Self::Timeout { .. } => "client.timeout",
             Self::Status { .. } | Self::TooLarge { .. } | Self::Answer { .. } => "client.answer",
             Self::OtherBytes { .. } => "client.other-bytes",
@@ -135,6 +145,12 @@ impl ClientError {
             Self::OtherHub { .. } => {
                 Some("ask the hub's operator; if the key was really replaced, every member must join anew")
             }
+            Self::Distrust { other_key: true, .. } => Some(
+                "compare the pin with what the hub's operator tells you, letter by letter: either the pin here is wrong, or somebody else answers in the hub's place",
+            ),
+            Self::Distrust { .. } => Some(
+                "nobody whom this machine trusts vouches for it: join with the TLS pin that the hub's operator tells you",
+            ),
             Self::Protocol { .. } => Some("use a release that speaks the hub's protocol"),
             _ => None,
         }
@@ -171,6 +187,9 @@ impl ClientError {
     pub(super) fn from_reqwest(error: &reqwest::Error, timeout_s: u64) -> Self {
         if error.is_timeout() {
             return Self::Timeout { seconds: timeout_s };
+        }
+        if let Some((reason, other)) = tls::distrust(error) {
+            return Self::Distrust { reason, other_key: other.is_some() };
         }
         let chain = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
         // The URL may carry names that belong to no log.

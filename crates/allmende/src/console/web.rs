@@ -5,7 +5,7 @@ use allmende_core::id::{CollaborationId, RunId};
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::Markup;
@@ -18,15 +18,13 @@ use super::theme;
 use crate::app::App;
 use crate::collaboration::{may_read, readable};
 use crate::error::{ApiError, Code};
-use crate::extract::{Body, Path, Query};
+use crate::extract::{self, Path, Query};
 use crate::ledger::{read, store};
 use crate::{projection, view};
 
 /// No script, no frame, nothing from elsewhere; forms go to the hub itself.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
-/// Most bytes of a sign-in form.
-const MAX_FORM_BYTES: usize = 4_096;
 /// Entries on a page of the ledger.
 const ENTRIES_PER_PAGE: u64 = 50;
 
@@ -49,6 +47,7 @@ pub fn routes() -> Router<App> {
         .route("/console/{lang}/c/{c}/ledger", get(ledger))
         .route("/console/{lang}/c/{c}/ledger/{index}", get(entry))
         .route("/console/{lang}/c/{c}/ledger/{index}/receipt", get(entry_receipt))
+        .merge(super::device::routes())
         .merge(super::repositories::routes())
 }
 
@@ -161,15 +160,18 @@ async fn login_page(asked: Asked, Query(query): Query<Next>) -> Response {
     page(StatusCode::OK, pages::login(asked.lang, &query.next, None))
 }
 
-async fn login(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(body): Body) -> Response {
-    let forbidden = || ApiError::new(Code::Forbidden, "this form came from another site");
-    if !session::is_own_form(&headers) || body.len() > MAX_FORM_BYTES {
-        return fault(&asked, &forbidden());
+async fn login(
+    State(app): State<App>,
+    asked: Asked,
+    headers: HeaderMap,
+    form: Result<extract::Form<Form>, ApiError>,
+) -> Response {
+    if !session::is_own_form(&headers) {
+        return fault(&asked, &ApiError::new(Code::Forbidden, "this form came from another site"));
     }
-    let uri = Uri::builder().path_and_query([b"/?", &*body].concat()).build();
-    let form = uri.ok().and_then(|uri| axum::extract::Query::<Form>::try_from_uri(&uri).ok());
-    let Some(axum::extract::Query(form)) = form else {
-        return fault(&asked, &ApiError::new(Code::BadRequest, "the form cannot be read"));
+    let form = match form {
+        Ok(extract::Form(form)) => form,
+        Err(error) => return fault(&asked, &error),
     };
     let token = form.token.trim();
     match session::recognize(&app, token).await {

@@ -2,6 +2,7 @@
 
 pub mod pulls;
 pub mod store;
+pub mod told;
 
 use allmende_core::time::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,13 @@
 //! Pull requests: a ref of their own, and the merge.
 
-use super::store::{self};
-use super::{Discussion, Status, What, git_ref};
+use super::{Discussion, Status, What, git_ref, store, told};
 use crate::account::Principal;
 use crate::app::App;
 use crate::git::merge::Merge;
 use crate::git::refs::Change;
 use crate::git::{GitError, GitRepo, Oid};
 use crate::repo::changes::note_head;
+use crate::repo::event::{Action, RefUpdate, moving};
 use crate::repo::ops::{MAIN, Seen, author};
 use crate::repo::{RepoError, Right};
 use crate::transaction;
@@ -50,7 +50,10 @@ pub async fn open(
         let wanted = pull.as_ref().map(|pull| (pull.base.as_str(), pull.status));
         let num = store::open(tx, &seen.repo, &principal.account, &title, wanted, now).await?;
         let what = What::Comment { text: text.clone(), edited: false, hidden: false };
-        store::add(tx, &seen.repo, num, &principal.account, &what, now).await?;
+        let first = store::add(tx, &seen.repo, num, &principal.account, &what, now).await?;
+        if let Some(opened) = store::find(tx, &seen.repo, num).await? {
+            told::opened(tx, &seen.repo, &opened, &first, now).await?;
+        }
         Ok::<_, RepoError>(num)
     })?;
     // A crash in between leaves a pull request without its ref: whoever commits to it next makes it.
@@ -170,7 +173,9 @@ pub async fn merge(
     let (now, who) = (app.clock.now(), author(principal));
     let message = format!("{} (#{})", pull.title, pull.num);
     let new = git.commit_tree(tree, &[base, other], &who, &message, now).await?;
-    git.change_refs(&[Change { name: pull.base.clone(), old: base, new }]).await?;
+    let update = RefUpdate::new(&pull.base, base, new);
+    let change = [Change { name: pull.base.clone(), old: base, new }];
+    moving(app, &seen.repo, vec![update], git.change_refs(&change)).await??;
     if pull.base == MAIN {
         note_head(app, &seen.repo.id, &git, new).await?;
     }
@@ -180,11 +185,13 @@ pub async fn merge(
     transaction!(app.db, tx => {
         if let Some(text) = &text {
             let what = What::Comment { text: text.clone(), edited: false, hidden: false };
-            store::add(tx, &seen.repo, pull.num, &principal.account, &what, now).await?;
+            let comment = store::add(tx, &seen.repo, pull.num, &principal.account, &what, now).await?;
+            told::commented(tx, &seen.repo, &pull, Action::Create, &comment, now).await?;
         }
         let what = What::StatusChange { status: Status::Merged };
         store::add(tx, &seen.repo, pull.num, &principal.account, &what, now).await?;
-        store::change(tx, &pull).await.map_err(RepoError::from)
+        store::change(tx, &pull).await?;
+        told::changed(tx, &seen.repo, &pull, now).await.map_err(RepoError::from)
     })?;
     Ok(new)
 }

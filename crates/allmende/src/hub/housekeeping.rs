@@ -9,6 +9,7 @@ use std::time::Duration;
 use allmende_core::time::Timestamp;
 use futures::FutureExt as _;
 
+use crate::account::device;
 use crate::app::App;
 use crate::db::DbError;
 use crate::metrics::Counter;
@@ -42,6 +43,8 @@ pub struct Swept {
     pub tokens: u64,
     /// Invitations that ended.
     pub invitations: u64,
+    /// Sign-ins of devices that are over.
+    pub devices: u64,
     /// Rows about repositories, collections and webhooks that are gone, and deliveries that ended long ago.
     pub exchange: u64,
 }
@@ -90,6 +93,7 @@ pub async fn sweep(app: &App) -> Swept {
     let answers = async |before: Timestamp| transaction!(app.db, tx => { idempotency::forget(tx, before).await });
     let tokens = async |before: Timestamp| transaction!(app.db, tx => { auth::forget(tx, before).await });
     let invitations = async |before: Timestamp| transaction!(app.db, tx => { invitations::forget(tx, before).await });
+    let devices = async |before: Timestamp| transaction!(app.db, tx => { device::forget(tx, before).await });
     let unfinished = Duration::from_secs(app.config.upload_max_age_s);
     Swept {
         uploads: part(app, "uploads", run::upload::sweep(app)).await,
@@ -99,6 +103,7 @@ pub async fn sweep(app: &App) -> Swept {
         answers: part::<DbError>(app, "answers", answers(ago(app.config.idempotency_max_age_s))).await,
         tokens: part::<DbError>(app, "tokens", tokens(ago(SHOWN_AFTER_ITS_END_S))).await,
         invitations: part::<DbError>(app, "invitations", invitations(ago(SHOWN_AFTER_ITS_END_S))).await,
+        devices: part::<DbError>(app, "devices", devices(ago(SHOWN_AFTER_ITS_END_S))).await,
         exchange: part(app, "exchange", exchange::sweep(app, ago(DELIVERY_SHOWN_S))).await,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use allmende_core::digest::Digest;
 
-use super::event::tell_ref;
+use super::event::{RefUpdate, moving};
 use super::ops::{MAIN, Seen, author};
 use super::{RepoError, card, large, quota, store};
 use crate::account::Principal;
@@ -144,7 +144,8 @@ impl<'a> Commit<'a> {
         loop {
             attempt += 1;
             let change = RefChange { name: branch.clone(), old: base, new };
-            match git.change_refs(std::slice::from_ref(&change)).await {
+            let update = RefUpdate::new(&branch, base, new);
+            match moving(app, &seen.repo, vec![update], git.change_refs(std::slice::from_ref(&change))).await? {
                 Err(GitError::Moved(_)) if !pinned && attempt < MAX_ATTEMPTS => {
                     base = git.resolve(&branch).await?;
                     new = again(app, &git, principal, base, made, &message, &touched).await?;
@@ -158,7 +159,6 @@ impl<'a> Commit<'a> {
         if branch == MAIN {
             note_head(app, &seen.repo.id, &git, new).await?;
         }
-        tell_ref(app, &seen.repo, &branch, base, new).await;
         Ok(new)
     }
 }
@@ -213,10 +213,10 @@ pub async fn squash(
     let old = git.resolve(&full).await?;
     let tree = git.tree_of(old).await?;
     let new = git.commit_tree(tree, &[], &author(principal), message, app.clock.now()).await?;
-    git.change_refs(&[RefChange { name: full.clone(), old, new }]).await?;
+    let (update, change) = (RefUpdate::new(&full, old, new), [RefChange { name: full.clone(), old, new }]);
+    moving(app, &seen.repo, vec![update], git.change_refs(&change)).await??;
     if full == MAIN {
         note_head(app, &seen.repo.id, &git, new).await?;
     }
-    tell_ref(app, &seen.repo, &full, old, new).await;
     Ok(new)
 }

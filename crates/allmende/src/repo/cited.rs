@@ -111,11 +111,7 @@ async fn take_out(app: &App, seen: &Seen, files: &HashSet<String>) -> Result<(),
         let head = git.resolve(MAIN).await?;
         note_head(app, &seen.repo.id, &git, head).await?;
     }
-    let update = |change: crate::git::refs::Change| RefUpdate {
-        name: change.name,
-        old: Some(change.old),
-        new: Some(change.new),
-    };
+    let update = |change: crate::git::refs::Change| RefUpdate::new(&change.name, change.old, change.new);
     let updates: Vec<RefUpdate> = changes.into_iter().map(update).collect();
     if !updates.is_empty() {
         tell(app, &seen.repo, Event::Refs(updates)).await;

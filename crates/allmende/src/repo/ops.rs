@@ -1,13 +1,15 @@
 //! What is done with repositories as a whole: find, create, move, remove.
 
 use allmende_core::agreement::check::Decision;
+use allmende_core::time::Timestamp;
 
-use super::event::{Event, tell};
+use super::event::{Event, note};
 use super::store::{self, NewRepo};
 use super::{Kind, Repo, RepoError, RepoName, Right, Settings, place, right, terms};
 use crate::account::store as accounts;
 use crate::account::{Account, Kind as AccountKind, Principal, Role, new_id};
 use crate::app::App;
+use crate::db::Tx;
 use crate::git::commit::{Author, Builder};
 use crate::git::refs::Change;
 use crate::git::{GitRepo, Oid};
@@ -172,9 +174,7 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
         NewRepo { kind, owner, name, creator: principal.account.id.clone(), private, collaboration: None, settings };
     let id = new_id()?;
     if !kind.has_history() {
-        let repo = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await })?;
-        tell(app, &repo, Event::Created).await;
-        return Ok(repo);
+        return transaction!(app.db, tx => { begin(tx, &id, &new, now).await });
     }
     // The folder first: a crash in between leaves a folder that nobody knows, never a repository without one.
     let git = app.git.repo(&id);
@@ -191,15 +191,22 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     }
     let first = builder.finish().await?;
     git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
-    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
+    let created = transaction!(app.db, tx => { begin(tx, &id, &new, now).await });
     match &created {
-        Ok(repo) => {
-            super::changes::note_head(app, &id, &git, first).await?;
-            tell(app, repo, Event::Created).await;
-        }
+        Ok(_) => super::changes::note_head(app, &id, &git, first).await?,
         Err(_) => git.remove().await?,
     }
     created
+}
+
+/// Records a repository, and that it is new.
+///
+/// # Errors
+/// [`RepoError::Exists`].
+pub async fn begin(tx: &mut Tx, id: &str, new: &NewRepo, now: Timestamp) -> Result<Repo, RepoError> {
+    let repo = store::create(tx, id, new, now).await?;
+    note(tx, &repo, &Event::Created, now).await?;
+    Ok(repo)
 }
 
 /// How `principal` stands in a history.
@@ -215,10 +222,13 @@ pub fn author(principal: &Principal) -> Author {
 /// [`RepoError`].
 pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
     place::require_free(repo)?;
-    transaction!(app.db, tx => { store::delete(tx, repo).await.map_err(RepoError::from) })?;
+    let now = app.clock.now();
+    transaction!(app.db, tx => {
+        store::delete(tx, repo).await?;
+        note(tx, repo, &Event::Removed, now).await.map_err(RepoError::from)
+    })?;
     // A crash in between leaves a folder that nobody knows.
     app.git.repo(&repo.id).remove().await?;
-    tell(app, repo, Event::Removed).await;
     Ok(())
 }
 
@@ -228,9 +238,12 @@ pub async fn remove(app: &App, repo: &Repo) -> Result<(), RepoError> {
 /// [`RepoError::Exists`].
 pub async fn rename(app: &App, repo: &Repo, owner: &Account, name: &RepoName) -> Result<(), RepoError> {
     place::require_free(repo)?;
-    transaction!(app.db, tx => { store::rename(tx, repo, owner, name).await })?;
-    tell(app, repo, Event::Moved { name: format!("{}/{name}", owner.name), owner: owner.id.clone() }).await;
-    Ok(())
+    let now = app.clock.now();
+    let moved = Event::Moved { name: format!("{}/{name}", owner.name), owner: owner.id.clone() };
+    transaction!(app.db, tx => {
+        store::rename(tx, repo, owner, name).await?;
+        note(tx, repo, &moved, now).await.map_err(RepoError::from)
+    })
 }
 
 /// Writes what the owner has set.
@@ -241,7 +254,9 @@ pub async fn configure(app: &App, repo: &Repo) -> Result<(), RepoError> {
     if !repo.private {
         place::require_free(repo)?;
     }
-    transaction!(app.db, tx => { store::configure(tx, repo).await.map_err(RepoError::from) })?;
-    tell(app, repo, Event::Configured).await;
-    Ok(())
+    let now = app.clock.now();
+    transaction!(app.db, tx => {
+        store::configure(tx, repo).await?;
+        note(tx, repo, &Event::Configured, now).await.map_err(RepoError::from)
+    })
 }

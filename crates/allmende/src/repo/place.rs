@@ -8,7 +8,7 @@ use allmende_core::id::{AssetId, CollaborationId};
 use allmende_core::state::Refusal;
 use allmende_core::statement::{RepositoryPlaced, RepositoryWithdrawn};
 
-use super::event::{Event, tell};
+use super::event::{Event, note};
 use super::{Kind, Repo, RepoError, Right, ops::Seen, store, terms};
 use crate::app::App;
 use crate::ledger::{AppendError, Log};
@@ -54,9 +54,16 @@ pub async fn place(app: &App, seen: &Seen, log: &Arc<Log>, collaboration: &Colla
     }
     repo.private = true;
     repo.collaboration = Some(collaboration.clone());
-    transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;
-    tell(app, &repo, Event::Configured).await;
+    put_under(app, &repo).await?;
     Ok(repo)
+}
+
+async fn put_under(app: &App, repo: &Repo) -> Result<(), RepoError> {
+    let now = app.clock.now();
+    transaction!(app.db, tx => {
+        store::put_under(tx, repo).await?;
+        note(tx, repo, &Event::Configured, now).await.map_err(RepoError::from)
+    })
 }
 
 /// Refuses when another kind of repository of the same name and class stands under these terms: the log could not tell
@@ -92,8 +99,7 @@ pub async fn withdraw(app: &App, seen: &Seen, log: &Arc<Log>) -> Result<Repo, Re
         terms::attest(log, RepositoryWithdrawn { repository: asset }).await?;
     }
     repo.collaboration = None;
-    transaction!(app.db, tx => { store::put_under(tx, &repo).await.map_err(RepoError::from) })?;
-    tell(app, &repo, Event::Configured).await;
+    put_under(app, &repo).await?;
     Ok(repo)
 }
 

@@ -6,9 +6,9 @@ use allmende_core::digest::Digest;
 
 use super::attributes::LARGE_BYTES;
 use super::changes::note_head;
-use super::event::{Event, RefUpdate, tell};
+use super::event::{RefUpdate, moving};
 use super::ops::{MAIN, Seen};
-use super::{RepoError, Right, large, quota, store};
+use super::{Repo, RepoError, Right, large, quota};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
@@ -192,14 +192,14 @@ pub async fn land(
     together: bool,
 ) -> Result<Vec<Outcome>, RepoError> {
     seen.require(Right::Write)?;
-    let work = landing(app.clone(), seen.repo.id.clone(), seen.git(app), incoming, changes, together);
+    let work = landing(app.clone(), seen.repo.clone(), seen.git(app), incoming, changes, together);
     let done = app.tasks.spawn(work).await;
     done.map_err(|e| GitError::Io(std::io::Error::other(e)))?
 }
 
 async fn landing(
     app: App,
-    repo: String,
+    repo: Repo,
     git: GitRepo,
     incoming: Incoming,
     changes: Vec<Change>,
@@ -217,11 +217,14 @@ async fn landing(
             let other = || Err("another ref of the same push was refused".to_owned());
             return Ok(outcomes.into_iter().map(|outcome| outcome.and_then(|()| other())).collect());
         }
-        let outcome = moved(git.change_refs(&changes).await)?;
+        let updates = changes.iter().map(|change| RefUpdate::new(&change.name, change.old, change.new)).collect();
+        let outcome = moved(moving(&app, &repo, updates, git.change_refs(&changes)).await?)?;
         outcomes.fill(outcome);
     } else {
         for (change, outcome) in changes.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            *outcome = moved(git.change_refs(std::slice::from_ref(change)).await)?;
+            let update = RefUpdate::new(&change.name, change.old, change.new);
+            let moves = git.change_refs(std::slice::from_ref(change));
+            *outcome = moved(moving(&app, &repo, vec![update], moves).await?)?;
         }
     }
     crate::faults::point("push.after_refs");
@@ -229,16 +232,7 @@ async fn landing(
     if main {
         // Others may have moved it again: what stands there counts.
         let head = git.resolve(MAIN).await?;
-        note_head(&app, &repo, &git, head).await?;
-    }
-    let there = |oid: Oid| (oid != Oid::ZERO).then_some(oid);
-    let done = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-    let update =
-        |change: &Change| RefUpdate { name: change.name.clone(), old: there(change.old), new: there(change.new) };
-    let updates: Vec<RefUpdate> = done.map(|(change, _)| update(change)).collect();
-    let repo = store::by_id(&mut *app.db.read().await?, &repo).await?;
-    if let Some(repo) = repo.filter(|_| !updates.is_empty()) {
-        tell(&app, &repo, Event::Refs(updates)).await;
+        note_head(&app, &repo.id, &git, head).await?;
     }
     Ok(outcomes)
 }

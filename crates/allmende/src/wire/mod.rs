@@ -3,5 +3,6 @@
 pub mod git;
 pub mod hub;
 pub mod lfs;
+pub mod oauth;
 pub mod read;
 pub mod xet;

@@ -15,9 +15,8 @@ use crate::error::ApiError;
 use crate::git::reach::History;
 use crate::git::{GitError, GitRepo};
 use crate::repo::changes::note_head;
-use crate::repo::event::{Event, tell};
-use crate::repo::ops::{MAIN, Wanted};
-use crate::repo::store::{NewRepo, create, find};
+use crate::repo::ops::{MAIN, Wanted, begin};
+use crate::repo::store::{NewRepo, find};
 use crate::repo::{Gate, Repo, RepoError, large, quota, terms};
 use crate::transaction;
 
@@ -100,7 +99,7 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
     let Repo { id, kind, owner, name, creator, settings, .. } = to;
     let new = NewRepo { kind, owner, name, creator, private, collaboration: None, settings };
     let made = match copied {
-        Ok(()) => transaction!(app.db, tx => { create(tx, &id, &new, now).await }).map_err(XetError::from),
+        Ok(()) => transaction!(app.db, tx => { begin(tx, &id, &new, now).await }).map_err(XetError::from),
         Err(error) => Err(error),
     };
     let repo = match made {
@@ -113,7 +112,6 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
     if let Ok(head) = git.resolve(MAIN).await {
         note_head(app, &id, &git, head).await?;
     }
-    tell(app, &repo, Event::Created).await;
     Ok(repo)
 }
 

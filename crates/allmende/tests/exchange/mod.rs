@@ -1,10 +1,9 @@
 //! What people do with repositories beside changing them, through a real server.
 
 use allmende::account::{self, Account, AccountError, Kind, Rights, Role};
-use allmende::app::{App, Nouns};
+use allmende::app::App;
 use allmende::auth::NoKeys;
 use allmende::clock::Clock;
-use allmende::exchange::webhooks;
 use allmende::server::serve;
 use allmende::transaction;
 use axum::http::HeaderMap;
@@ -22,6 +21,7 @@ mod collections;
 mod likes;
 mod outbound;
 mod webhooks_sent;
+mod webhooks_told;
 
 /// A hub with ada, bob and carl; ada writes in the organization north, carl reads there.
 struct World {
@@ -49,8 +49,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let url = store.options.url.clone();
         let all: Vec<_> = settings.iter().copied().chain([("database_url", url.as_str())]).collect();
-        let nouns = Nouns { tell: |app, repo, event| Box::pin(webhooks::happened(app, repo, event)), ..nouns(NoKeys) };
-        let app = App::start(config(&dir, &all), Clock::test(NOW), nouns).await.unwrap();
+        let app = App::start(config(&dir, &all), Clock::test(NOW), nouns(NoKeys)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

@@ -12,18 +12,18 @@ use tokio::net::TcpListener;
 
 use super::World;
 
-const LOOPBACK: &[(&str, &str)] = &[("outbound_networks", "127.0.0.0/8, ::1/128")];
+pub(super) const LOOPBACK: &[(&str, &str)] = &[("outbound_networks", "127.0.0.0/8, ::1/128")];
 
 /// What arrived, and what is answered next; 200 when nothing is said.
 #[derive(Clone, Default)]
-struct Receiver {
-    url: String,
+pub(super) struct Receiver {
+    pub(super) url: String,
     got: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     says: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let receiver = Self { url, ..Self::default() };
@@ -38,11 +38,11 @@ impl Receiver {
         receiver
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.got.lock().unwrap().len()
     }
 
-    fn body(&self, at: usize) -> Value {
+    pub(super) fn body(&self, at: usize) -> Value {
         serde_json::from_slice(&self.got.lock().unwrap()[at].1).unwrap()
     }
 }

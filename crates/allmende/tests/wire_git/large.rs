@@ -1,7 +1,7 @@
 //! Large files by git-lfs and by the Hub's own client without Xet.
 
 use allmende::account::{AccountError, Rights, token};
-use allmende::repo::{Kind, Repo, large};
+use allmende::repo::{Gate, Kind, Repo, large};
 use allmende::tls::{Trust, client};
 use allmende::transaction;
 use allmende_core::digest::Digest;
@@ -206,5 +206,116 @@ print('equal')
     let words = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && done.stdout.starts_with(b"equal"), "{words}");
     assert_eq!(stage.held(&bytes).await, Some(20 << 20));
+    stage.hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_only_read_sends_large_files_for_a_pull_request() {
+    let stage = Stage::set().await;
+    let bytes = noise(21, (1 << 20) + 5);
+    let both = ["basic", "multipart"];
+    let bob = Someone::new(&stage.hub.app, "bob", Rights::Write).await;
+    let reads = Someone::with_token(&stage.hub.app, bob.principal.account.clone(), "2", Rights::Read).await;
+    let asked =
+        async |who: &Someone, transfers: &[&str]| stage.batch(who, "carla/bert", "upload", &bytes, transfers).await;
+    assert_eq!(asked(&bob, &both).await["status"], 404, "it is not there for strangers");
+    let set = async |change: &dyn Fn(&mut Repo)| {
+        let mut changed = stage.repo.clone();
+        changed.private = false;
+        change(&mut changed);
+        allmende::repo::ops::configure(&stage.hub.app, &changed).await.unwrap();
+    };
+    set(&|_| ()).await;
+    assert_eq!(asked(&reads, &both).await["status"], 403, "a token that may write nothing proposes nothing");
+    let url = format!("{}/carla/bert.git/info/lfs/objects/batch", stage.hub.url);
+    let question =
+        json!({ "operation": "upload", "objects": [{ "oid": Digest::of(&bytes).hex(), "size": bytes.len() }] });
+    assert_eq!(stage.http().post(&url).json(&question).send().await.unwrap().status(), 401, "nor does nobody");
+    // In parts, as the client sends without Xet.
+    let object = asked(&bob, &both).await;
+    let header = &object["actions"]["upload"]["header"];
+    for (n, piece) in bytes.chunks(1 << 20).enumerate() {
+        assert_eq!(stage.put(&header[(n + 1).to_string()], piece.to_vec()).await, 200);
+    }
+    let oid = Digest::of(&bytes).hex();
+    let parts = json!({ "oid": oid, "parts": [{ "partNumber": 1, "etag": "x" }, { "partNumber": 2, "etag": "y" }] });
+    let join = stage.http().post(href(&object, "upload").as_str().unwrap()).json(&parts).send().await.unwrap();
+    assert_eq!(join.status(), 200);
+    assert_eq!(stage.held(&bytes).await, Some(bytes.len() as u64));
+    // To his pull request, and nowhere else.
+    let commit = async |query: &str| {
+        let header = json!({ "key": "header", "value": { "summary": "Weights" } });
+        let file = json!({ "key": "lfsFile", "value": { "path": "model.bin", "algo": "sha256", "oid": oid } });
+        let url = format!("{}/api/models/carla/bert/commit/main{query}", stage.hub.url);
+        let body = format!("{header}\n{file}\n");
+        stage.http().post(url).bearer_auth(&bob.secret).body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((commit("").await, commit("?create_pr=1").await), (403, 200));
+    let file = format!("{}/carla/bert/resolve/refs%2Fpr%2F1/model.bin", stage.hub.url);
+    assert_eq!(stage.http().get(file).send().await.unwrap().bytes().await.unwrap(), bytes);
+    // What may be proposed is asked at each use of an address.
+    let other = noise(22, 1_000);
+    let object = stage.batch(&bob, "carla/bert", "upload", &other, &["basic"]).await;
+    set(&|repo| repo.settings.discussions_disabled = true).await;
+    assert_eq!(stage.put(&href(&object, "upload"), other.clone()).await, 403);
+    set(&|repo| repo.settings.frozen = true).await;
+    assert_eq!(stage.put(&href(&object, "upload"), other.clone()).await, 403);
+    set(&|repo| repo.gate = Gate::Manual).await;
+    assert_eq!(stage.put(&href(&object, "upload"), other.clone()).await, 403, "whose files he may not read");
+    set(&|repo| repo.private = true).await;
+    assert_eq!(stage.put(&href(&object, "upload"), other.clone()).await, 404);
+    assert_eq!(stage.held(&other).await, None);
+    stage.hub.stop().await;
+}
+
+/// `git-xet` is no package: what it does is done here by a program of ours, which git-lfs runs as it would run that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_lfs_sends_by_xet_where_the_program_for_it_is() {
+    // By the machine's time, as the client compares with it.
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start_at(dir, &[], allmende::clock::Clock::system()).await;
+    let carla = Someone::new(&hub.app, "carla", Rights::Write).await;
+    let repo = carla.creates(&hub.app, Kind::Model, "bert", true).await;
+    let stage = Stage { hub, carla, repo };
+    let desk = Desk::new();
+    let url = address(&stage.hub, &stage.carla, "carla/bert");
+    desk.git("", &["lfs", "install"]).await.fine();
+    let agent = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire_git/xet_agent.py");
+    let path = ["config", "--global", "lfs.customtransfer.xet.path", "python3"];
+    desk.git("", &path).await.fine();
+    desk.git("", &["config", "--global", "lfs.customtransfer.xet.args", agent]).await.fine();
+    desk.git("", &["config", "--global", "lfs.customtransfer.xet.concurrent", "false"]).await.fine();
+    desk.clones(&url, "one").await.fine();
+    let bytes = noise(31, 6 << 20);
+    desk.commits("one", "model.safetensors", &bytes).await;
+    desk.commits("one", "more.bin", &noise(32, 1 << 20)).await;
+    desk.git("one", &["push", "--quiet"]).await.fine();
+    let said = std::fs::read_to_string(desk.path("xet_agent.log")).unwrap();
+    assert_eq!(said.lines().filter(|line| line.starts_with("sent ")).count(), 2, "{said}");
+    assert_eq!(stage.held(&bytes).await, Some(6 << 20));
+    // Fetched in the ordinary way, with the same program at hand, which fetches nothing.
+    desk.clones(&url, "two").await.fine();
+    assert_eq!(std::fs::read(desk.path("two/model.safetensors")).unwrap(), bytes);
+    assert!(!std::fs::read_to_string(desk.path("xet_agent.log")).unwrap().contains("download"));
+    // What the answer says, and that a stranger gets a way for a pull request.
+    let more = noise(33, 10);
+    let object = stage.batch(&stage.carla, "carla/bert", "upload", &more, &["xet", "basic"]).await;
+    let header = &object["actions"]["upload"]["header"];
+    assert!(header["X-Xet-Cas-Url"].as_str().unwrap().ends_with(&stage.repo.id), "{object}");
+    let until: i64 = header["X-Xet-Token-Expiration"].as_str().unwrap().parse().unwrap();
+    assert!(until > stage.hub.app.clock.now().0 / 1_000);
+    let refresh = href(&object, "upload").as_str().unwrap().to_owned();
+    let fresh: Value =
+        stage.http().get(&refresh).bearer_auth(&stage.carla.secret).send().await.unwrap().json().await.unwrap();
+    assert_eq!(fresh["casUrl"], header["X-Xet-Cas-Url"]);
+    let bob = Someone::new(&stage.hub.app, "bob", Rights::Write).await;
+    assert_eq!(stage.batch(&bob, "carla/bert", "upload", &more, &["xet"]).await["status"], 404);
+    let mut open = stage.repo.clone();
+    open.private = false;
+    allmende::repo::ops::configure(&stage.hub.app, &open).await.unwrap();
+    let object = stage.batch(&bob, "carla/bert", "upload", &more, &["xet"]).await;
+    let refresh = href(&object, "upload").as_str().unwrap().to_owned();
+    assert!(refresh.ends_with("?create_pr=1"), "{refresh}");
+    assert_eq!(stage.http().get(&refresh).bearer_auth(&bob.secret).send().await.unwrap().status(), 200);
     stage.hub.stop().await;
 }

@@ -323,6 +323,47 @@ async fn doors_of_others() {
     stage.untouched(&head).await;
 }
 
+/// Clients that send all before they read a word are many: what refuses them early still has to reach them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_all_before_reading_hears_the_refusal() {
+    let stage = Stage::set(&[]).await;
+    let head = stage.head().await;
+    let forged = format!("/lfs/put/{}/{}?size=1&part=0&upload=&token=&until=1&mac=00", stage.repo.id, "ab".repeat(32));
+    for (line, status) in [
+        (format!("PUT {forged} HTTP/1.1"), "HTTP/1.1 403 "),
+        ("POST /v1/login HTTP/1.1\r\nContent-Type: application/json".to_owned(), "HTTP/1.1 413 "),
+        ("POST /nowhere HTTP/1.1".to_owned(), "HTTP/1.1 404 "),
+    ] {
+        let mut socket = TcpStream::connect(stage.hub.url.trim_start_matches("http://")).await.unwrap();
+        let bytes = 8 << 20;
+        let request = format!("{line}\r\nHost: x\r\nContent-Length: {bytes}\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        // Slowly at first, so that the answer is long under way.
+        let piece = vec![b'x'; 64 << 10];
+        for n in 0..bytes / piece.len() {
+            if n < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            socket.write_all(&piece).await.unwrap_or_else(|error| panic!("{line}: after {n} pieces: {error}"));
+        }
+        let mut answer = Vec::new();
+        let began = Instant::now();
+        socket.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(status.as_bytes()), "{line}: {}", String::from_utf8_lossy(&answer));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    // Whoever never ends is not heard for ever: by bytes, and by time while it says nothing.
+    let mut socket = TcpStream::connect(stage.hub.url.trim_start_matches("http://")).await.unwrap();
+    socket.write_all(b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n").await.unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    let mut sent = 0;
+    while sent < 400 && socket.write_all(&piece).await.is_ok() {
+        sent += 1;
+    }
+    assert!((80..400).contains(&sent), "{sent} MiB");
+    stage.untouched(&head).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_take_their_time() {
     let stage = Stage::set(&[("header_timeout_s", "1"), ("transfer_timeout_s", "2"), ("max_connections", "64")]).await;

@@ -1,7 +1,7 @@
 //! Webhooks: whoever wants to be told of what happens to repositories that they may see.
 //!
-//! An event is queued in the database after it happened; a crash in between loses it. From then on it is sent at least once,
-//! or its log says why not.
+//! An event is written down with the change itself (`repo/event.rs`), handed on from there, and sent at least once, or its
+//! log says why not.
 
 mod event;
 mod send;
@@ -11,7 +11,6 @@ mod store;
 use allmende_core::time::Timestamp;
 use zeroize::Zeroizing;
 
-pub use event::happened;
 pub use send::{keep, round};
 pub use signature::{HEADER as SIGNATURE_HEADER, sign};
 pub use store::{Delivery, State, deliveries};

@@ -64,6 +64,7 @@ pub async fn keep(app: App) {
 /// # Errors
 /// [`ExchangeError`] of the database or a log.
 pub async fn round(app: &App) -> Result<usize, ExchangeError> {
+    super::event::gather(app).await?;
     let now = app.clock.now();
     let due = store::due(&mut *app.db.read().await?, now, AT_ONCE).await?;
     let mut taken = Vec::with_capacity(due.len());

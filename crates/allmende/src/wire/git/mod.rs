@@ -25,7 +25,7 @@ use crate::error::{ApiError, Code};
 use crate::exchange::access;
 use crate::extract::{Path, Query};
 use crate::git::GitError;
-use crate::repo::ops::{Seen, see};
+use crate::repo::ops::{Seen, may_propose, see};
 use crate::repo::{Kind, RepoError, Right, reads};
 
 /// Longest wait for others' fetches and pushes to end.
@@ -109,6 +109,15 @@ impl Door {
         self.require(Right::Read)?;
         Ok(access::may_read_files(app, self.principal.as_ref(), &self.seen.repo).await?)
     }
+}
+
+/// Refuses who may neither write large files nor send them for a pull request: for that they need to read what stands there.
+pub(super) async fn may_send(app: &App, principal: Option<&Principal>, seen: &Seen) -> Result<(), ApiError> {
+    may_propose(app, principal, seen).await?;
+    if seen.right < Right::Write {
+        access::may_read_files(app, principal, &seen.repo).await?;
+    }
+    Ok(())
 }
 
 impl FromRequestParts<App> for Door {

@@ -10,9 +10,10 @@ use super::repos::url_pairs;
 use super::{HubError, There, iso};
 use crate::account::{Account, store as accounts};
 use crate::app::App;
-use crate::discussion::{self, Discussion, Event, Status, What, pulls, store};
+use crate::discussion::{self, Discussion, Event, Status, What, pulls, store, told};
 use crate::error::Code;
 use crate::extract::{self, Body, Path};
+use crate::repo::event::Action;
 use crate::repo::ops::MAIN;
 use crate::repo::{RepoError, Right};
 use crate::transaction;
@@ -152,7 +153,9 @@ pub async fn comment(
     let what = What::Comment { text: discussion::comment(&new.comment)?, edited: false, hidden: false };
     let now = app.clock.now();
     let added = transaction!(app.db, tx => {
-        store::add(tx, &there.seen.repo, discussion.num, &principal.account, &what, now).await
+        let added = store::add(tx, &there.seen.repo, discussion.num, &principal.account, &what, now).await?;
+        told::commented(tx, &there.seen.repo, &discussion, Action::Create, &added, now).await?;
+        Ok::<_, RepoError>(added)
     })?;
     Ok(Json(json!({ "newMessage": event(&added) })))
 }
@@ -177,6 +180,7 @@ pub async fn rename(
     let now = app.clock.now();
     let added = transaction!(app.db, tx => {
         store::change(tx, &discussion).await?;
+        told::changed(tx, &there.seen.repo, &discussion, now).await?;
         store::add(tx, &there.seen.repo, discussion.num, &principal.account, &what, now).await
     })?;
     Ok(Json(json!({ "newTitle": event(&added) })))
@@ -210,9 +214,11 @@ pub async fn status(
     let added = transaction!(app.db, tx => {
         if let Some(text) = &text {
             let what = What::Comment { text: text.clone(), edited: false, hidden: false };
-            store::add(tx, &there.seen.repo, discussion.num, &principal.account, &what, now).await?;
+            let comment = store::add(tx, &there.seen.repo, discussion.num, &principal.account, &what, now).await?;
+            told::commented(tx, &there.seen.repo, &discussion, Action::Create, &comment, now).await?;
         }
         store::change(tx, &discussion).await?;
+        told::changed(tx, &there.seen.repo, &discussion, now).await?;
         store::add(tx, &there.seen.repo, discussion.num, &principal.account, &What::StatusChange { status }, now).await
     })?;
     Ok(Json(json!({ "newStatus": event(&added) })))
@@ -275,7 +281,11 @@ async fn rewrite(
         there.seen.require(Right::Write)?;
     }
     comment.what = to(text);
-    transaction!(app.db, tx => { store::rewrite(tx, &comment.id, &comment.what).await.map_err(RepoError::from) })?;
+    let now = app.clock.now();
+    transaction!(app.db, tx => {
+        store::rewrite(tx, &comment.id, &comment.what).await?;
+        told::commented(tx, &there.seen.repo, &discussion, Action::Update, &comment, now).await.map_err(RepoError::from)
+    })?;
     Ok(Json(json!({ "updatedComment": event(&comment) })))
 }
 

@@ -13,7 +13,7 @@ use crate::extract::{Body, Path};
 use crate::git::refs::{Change, is_valid_name};
 use crate::git::{GitError, GitRepo, Oid};
 use crate::repo::Right;
-use crate::repo::event::tell_ref;
+use crate::repo::event::{RefUpdate, moving};
 use crate::repo::ops::{MAIN, author};
 
 /// All branches and tags; pull requests' refs on demand.
@@ -75,11 +75,11 @@ pub async fn branch(
     let git = there.git(&app);
     let to = led_to(&git, new.starting_point.as_deref().unwrap_or("main")).await?;
     let old = if new.overwrite { git.resolve(&full).await.unwrap_or(Oid::ZERO) } else { Oid::ZERO };
-    match git.change_refs(&[Change { name: full.clone(), old, new: to }]).await {
+    let (update, change) = (RefUpdate::new(&full, old, to), [Change { name: full.clone(), old, new: to }]);
+    match moving(&app, &there.seen.repo, vec![update], git.change_refs(&change)).await? {
         Err(GitError::Moved(_)) => Err(GitError::RefExists(full).into()),
         other => {
             other?;
-            tell_ref(&app, &there.seen.repo, &full, old, to).await;
             Ok(StatusCode::OK)
         }
     }
@@ -92,8 +92,8 @@ async fn remove(app: &App, there: &There, full: String) -> Result<StatusCode, Hu
         let name = full.rsplit('/').next().unwrap_or_default();
         return Err(HubError::from(GitError::NoRevision(name.to_owned())));
     };
-    git.delete_ref(&full).await?;
-    tell_ref(app, &there.seen.repo, &full, found.commit, Oid::ZERO).await;
+    let update = RefUpdate::new(&full, found.commit, Oid::ZERO);
+    moving(app, &there.seen.repo, vec![update], git.delete_ref(&full)).await??;
     Ok(StatusCode::OK)
 }
 
@@ -130,8 +130,9 @@ pub async fn tag(
     let git = there.git(&app);
     let commit = led_to(&git, &revision).await?;
     let message = new.message.as_deref().filter(|message| !message.trim().is_empty());
-    git.tag(&new.tag, commit, message, &author(principal).line(app.clock.now())).await?;
-    tell_ref(&app, &there.seen.repo, &format!("refs/tags/{}", new.tag), Oid::ZERO, commit).await;
+    let tagger = author(principal).line(app.clock.now());
+    let update = RefUpdate::new(&format!("refs/tags/{}", new.tag), Oid::ZERO, commit);
+    moving(&app, &there.seen.repo, vec![update], git.tag(&new.tag, commit, message, &tagger)).await??;
     Ok(StatusCode::OK)
 }
 

@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Base, HubError, There, principal};
 use crate::app::App;
-use crate::error::Code;
-use crate::extract::Path;
+use crate::extract::{Path, range};
 use crate::git::{GitRepo, Oid, RepoPath};
 use crate::repo::{Kind, large, reads};
 
@@ -56,24 +55,6 @@ async fn file(
         response.headers_mut().insert("x-repo-commit", value);
     }
     Ok(response)
-}
-
-/// The range of bytes that a request asks for, of `size`; none for all.
-fn range(headers: &HeaderMap, size: u64) -> Result<Option<std::ops::Range<u64>>, HubError> {
-    let Some(text) = headers.get(header::RANGE).and_then(|v| v.to_str().ok()) else { return Ok(None) };
-    // What is not understood is answered with everything, as HTTP has it.
-    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|text| text.split_once('-')) else { return Ok(None) };
-    let range = match (from.trim().parse::<u64>(), to.trim().parse::<u64>()) {
-        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
-        (Ok(from), Err(_)) if to.trim().is_empty() => from..size,
-        (Err(_), Ok(last)) if from.trim().is_empty() => size.saturating_sub(last)..size,
-        _ => return Ok(None),
-    };
-    if range.start >= size {
-        let outside = HubError::new(Code::RangeNotSatisfiable, format!("the file has {size} bytes"));
-        return Err(outside);
-    }
-    Ok(Some(range))
 }
 
 /// A file that was found.
@@ -160,7 +141,7 @@ pub(super) async fn send(
     if asked.get(header::IF_NONE_MATCH).is_some_and(|v| v.to_str().is_ok_and(|v| v.contains(&etag))) {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let range = if size == 0 { None } else { range(asked, size)? };
+    let range = range(asked, size)?;
     let (status, range) = match range {
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         None => (StatusCode::OK, 0..size),

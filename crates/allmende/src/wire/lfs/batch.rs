@@ -11,8 +11,11 @@ use super::{Refusal, answer, bytes, read};
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::repo::Right;
-use crate::wire::git::Door;
+use crate::wire::git::{Door, may_send};
 use crate::wire::hub::Base;
+use crate::wire::xet::address;
+use crate::xet::Session;
+use crate::xet::pass::{Need, TOKEN_MS};
 
 /// Most objects of one question.
 const MAX_OBJECTS: usize = 1_000;
@@ -65,8 +68,8 @@ impl Question {
         if self.objects.len() > MAX_OBJECTS {
             return Err(ApiError::new(Code::TooLarge, format!("more than {MAX_OBJECTS} objects in one question")));
         }
-        if !self.transfers.is_empty() && !self.offers("basic") && !self.offers("multipart") {
-            return Err(ApiError::new(Code::Unprocessable, "this hub transfers as 'basic' and 'multipart'"));
+        if !self.transfers.is_empty() && !["basic", "multipart", "xet"].iter().any(|known| self.offers(known)) {
+            return Err(ApiError::new(Code::Unprocessable, "this hub transfers as 'basic', 'multipart' and 'xet'"));
         }
         Ok(())
     }
@@ -91,6 +94,44 @@ struct Maker<'a> {
     key: LinkKey,
     lifetime_ms: i64,
     until: i64,
+    how: How,
+}
+
+/// How the objects of one question are sent.
+enum How {
+    /// Each whole.
+    Basic,
+    /// Large ones in parts.
+    Multipart,
+    /// In chunks to the storage of Xet, with these headers, of which clients get fresh ones at this address.
+    Xet { header: Map<String, Value>, refresh: String },
+}
+
+impl How {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Multipart => "multipart",
+            Self::Xet { .. } => "xet",
+        }
+    }
+
+    /// As `git-xet` sends: a token for the repository's part of the storage, and where another one is given.
+    async fn xet(app: &App, door: &Door, base: &str) -> Result<Self, ApiError> {
+        let session = Session { seen: door.seen.clone(), principal: door.principal.clone() };
+        let (writes, repo) = (door.seen.right >= Right::Write, &door.seen.repo);
+        let need = if writes { Need::Write } else { Need::Propose };
+        let (token, expires_at) = session.token(app, need).await?;
+        let header = [
+            ("X-Xet-Cas-Url", address(base, repo)),
+            ("X-Xet-Access-Token", token),
+            ("X-Xet-Token-Expiration", expires_at.0.div_euclid(1_000).to_string()),
+        ];
+        let header = header.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let query = if writes { "" } else { "?create_pr=1" };
+        let (kind, name) = (repo.kind.plural(), repo.full_name());
+        Ok(Self::Xet { header, refresh: format!("{base}/api/{kind}/{name}/xet-write-token/main{query}") })
+    }
 }
 
 impl Maker<'_> {
@@ -105,9 +146,12 @@ impl Maker<'_> {
         json!({ "href": href, "header": header, "expires_in": self.lifetime_ms / 1_000 })
     }
 
-    fn upload(&self, object: &Object, multipart: bool) -> Result<Value, ApiError> {
+    fn upload(&self, object: &Object) -> Result<Value, ApiError> {
         let least = self.app.config.max_part_bytes;
-        if !multipart || object.size <= least {
+        if let How::Xet { header, refresh } = &self.how {
+            return Ok(json!({ "href": refresh, "header": header, "expires_in": TOKEN_MS / 1_000 }));
+        }
+        if matches!(self.how, How::Basic) || object.size <= least {
             return Ok(self.action(&self.address(Act::Put, object, 0, ""), &Map::new()));
         }
         let (each, count) = parts(object.size, least);
@@ -123,7 +167,7 @@ impl Maker<'_> {
         Ok(self.action(&self.address(Act::Join, object, count, &upload), &header))
     }
 
-    async fn object(&self, operation: Operation, object: &Object, multipart: bool) -> Result<Value, ApiError> {
+    async fn object(&self, operation: Operation, object: &Object) -> Result<Value, ApiError> {
         let wrong = |code: u16, message: &str| json!({ "oid": object.oid, "size": object.size, "error": { "code": code, "message": message } });
         let Some(sha256) = object.sha256() else {
             return Ok(wrong(422, "an object is named by the 64 lower-case hexadecimal digits of its SHA-256"));
@@ -152,7 +196,7 @@ impl Maker<'_> {
                     asked => asked?,
                 }
                 let verify = self.address(Act::Verify, object, 0, "");
-                json!({ "upload": self.upload(object, multipart)?, "verify": self.action(&verify, &Map::new()) })
+                json!({ "upload": self.upload(object)?, "verify": self.action(&verify, &Map::new()) })
             }
         };
         Ok(json!({ "oid": object.oid, "size": object.size, "authenticated": true, "actions": actions }))
@@ -169,20 +213,25 @@ pub async fn batch(
     let door = door?;
     let question: Question = read(&app, request).await?;
     match question.operation {
-        Operation::Upload => door.require(Right::Write)?,
+        Operation::Upload if door.principal.is_none() => door.require(Right::Write)?,
+        Operation::Upload => may_send(&app, door.principal.as_ref(), &door.seen).await?,
         Operation::Download => door.may_read_files(&app).await?,
     }
     question.check()?;
     let lifetime_ms = lifetime_ms(question.objects.iter().fold(0, |sum, object| sum.saturating_add(object.size)));
     let (key, until) = (LinkKey::of(&app.hub_key), app.clock.now().plus_ms(lifetime_ms).0);
-    let maker = Maker { app: &app, door: &door, base, key, lifetime_ms, until };
-    let multipart = question.operation == Operation::Upload && question.offers("multipart");
+    let how = match question.operation {
+        Operation::Upload if question.offers("xet") => How::xet(&app, &door, &base).await?,
+        Operation::Upload if question.offers("multipart") => How::Multipart,
+        // Whoever has the program for Xet fetches in another way all the same.
+        _ => How::Basic,
+    };
+    let maker = Maker { app: &app, door: &door, base, key, lifetime_ms, until, how };
     let mut objects = Vec::with_capacity(question.objects.len());
     for object in &question.objects {
-        objects.push(maker.object(question.operation, object, multipart).await?);
+        objects.push(maker.object(question.operation, object).await?);
     }
-    let transfer = if multipart { "multipart" } else { "basic" };
-    Ok(answer(&json!({ "transfer": transfer, "objects": objects, "hash_algo": "sha256" })))
+    Ok(answer(&json!({ "transfer": maker.how.name(), "objects": objects, "hash_algo": "sha256" })))
 }
 
 /// Nobody locks files here, so there are none.

@@ -14,9 +14,10 @@ use crate::app::App;
 use crate::blobs::Expect;
 use crate::error::{ApiError, Code};
 use crate::exchange::access;
-use crate::extract::{Path, Query};
+use crate::extract::{Path, Query, range};
 use crate::repo::ops::{Seen, look};
-use crate::repo::{RepoError, Right, reads, store};
+use crate::repo::{RepoError, reads, store};
+use crate::wire::git::may_send;
 
 #[derive(Debug, Deserialize)]
 pub struct Signed {
@@ -49,25 +50,9 @@ async fn open(app: &App, act: Act, (Path((repo, oid)), Query(signed)): Address) 
     let seen = look(app, principal.as_ref(), repo).await?.ok_or(RepoError::NotFound)?;
     match act {
         Act::Get => access::may_read_files(app, principal.as_ref(), &seen.repo).await?,
-        _ => seen.require(Right::Write)?,
+        _ => may_send(app, principal.as_ref(), &seen).await?,
     }
     Ok((link, Opened { seen, principal }))
-}
-
-/// `bytes=from-to` of `size`; none for all, as for what is not understood.
-fn range(headers: &HeaderMap, size: u64) -> Result<Option<std::ops::Range<u64>>, ApiError> {
-    let Some(text) = headers.get(header::RANGE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
-    let Some((from, to)) = text.strip_prefix("bytes=").and_then(|text| text.split_once('-')) else { return Ok(None) };
-    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
-        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(size),
-        (Ok(from), Err(_)) if to.is_empty() => from..size,
-        (Err(_), Ok(last)) if from.is_empty() => size.saturating_sub(last)..size,
-        _ => return Ok(None),
-    };
-    if range.start >= size {
-        return Err(ApiError::new(Code::RangeNotSatisfiable, format!("the object has {size} bytes")));
-    }
-    Ok(Some(range))
 }
 
 /// The object, or a range of it.
