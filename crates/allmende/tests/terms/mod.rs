@@ -215,10 +215,28 @@ async fn a_repository_opens_as_the_terms_say() {
     let granted = doors.call("north", Method::POST, grant, Some(json!({ "user": "east" }))).await;
     assert_eq!(granted.status, 403, "{}", granted.message);
 
+    // Looking into files is reading them: rows, tensors and headers.
+    let header = "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    let tensors = format!("{}\0\0\0\0\0\0\0{header}x", char::from(u8::try_from(header.len()).unwrap()));
+    assert_eq!(doors.commit("north", repo, "a.safetensors", &tensors).await.status, 200);
+    let grant = json!({ "user": "west" });
+    doors.done("north", Method::POST, &format!("/api/{repo}/user-access-request/grant"), grant).await;
+    let looks = [
+        "/rows?dataset=north/open-set",
+        "/datasets-server/first-rows?dataset=north/open-set",
+        &format!("/api/{repo}/tensors/main/a.safetensors"),
+        &format!("/api/{repo}/tensors-diff/main...main"),
+    ];
+    for look in looks {
+        let answer = doors.get("west", look).await;
+        assert_eq!(answer.status, 200, "{look}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(doors.get("north", look).await.status, 200);
+    }
+
     // What others read is summed up in the log; the owner's own reads are not.
     let began = Instant::now();
     let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    while !counted.contains_key("east") || !counted.contains_key("west") {
+    while !counted.contains_key("east") || counted.get("west").is_none_or(|sums| sums.0 < 5) {
         assert!(began.elapsed() < Duration::from_secs(60), "{counted:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
         counted.clear();
@@ -231,7 +249,8 @@ async fn a_repository_opens_as_the_terms_say() {
         }
     }
     assert!(!counted.contains_key("north"), "{counted:?}");
-    assert_eq!(counted["west"], (1, 8), "one file of eight bytes");
+    let looked = 2 * (9 + 8) + 8 + header.len() as u64;
+    assert_eq!(counted["west"], (5, 8 + looked), "a file of eight bytes, two rows twice, a header, and no difference");
     assert!(counted["east"].0 >= 3, "two files and a clone: {counted:?}");
 
     doors.done("north", Method::DELETE, &under, Value::Null).await;
