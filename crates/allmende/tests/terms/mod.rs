@@ -1,5 +1,7 @@
 //! The terms at the doors of repositories: real processes, and the tools that people have.
 
+mod licences;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -40,10 +42,15 @@ struct Doors {
 
 impl Doors {
     async fn open(settings: &[&str]) -> Self {
+        Self::open_to(settings, 3, |draft| draft + CLAUSES).await
+    }
+
+    /// As [`Self::open`], with so many parties under terms that were edited.
+    async fn open_to(settings: &[&str], parties: u32, edit: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut hub = HubProcess::new(dir.path()).with(settings);
         hub.start(None);
-        let world = World::found_under(dir, hub, 3, 3, CLAUSES).await;
+        let world = World::found_edited(dir, hub, parties as usize, parties, edit).await;
         let mut tokens = BTreeMap::new();
         for member in &world.members {
             let client = client(&world.hub.url(), world.hub_key).signed_in_as(member.governance.clone());
@@ -290,7 +297,7 @@ async fn release(doors: &mut Doors) -> (RunId, Manifest) {
     let manifest = hub.run_file(log.collaboration().unwrap(), &run, "manifest.json", 1 << 20).await.unwrap();
     let model = members[0].state().await.run(&run).unwrap().final_model.unwrap();
     let decision: allmende_core::id::DecisionId = "release-first".parse().unwrap();
-    let subject = Subject::Release { run: run.clone(), model };
+    let subject = Subject::Release { run: run.clone(), model, accepted: Vec::new() };
     members[0].say(DecisionOpened { decision: decision.clone(), subject }, None).await;
     for member in members {
         member.state().await;
