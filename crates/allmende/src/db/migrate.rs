@@ -44,6 +44,7 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/0011_terms_at_the_door.sql"),
     },
     Migration { version: 12, name: "buckets", sql: include_str!("../../migrations/0012_buckets.sql") },
+    Migration { version: 17, name: "histories weigh", sql: include_str!("../../migrations/0017_histories_weigh.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

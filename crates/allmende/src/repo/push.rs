@@ -8,7 +8,7 @@ use super::attributes::LARGE_BYTES;
 use super::changes::note_head;
 use super::event::{Event, RefUpdate, tell};
 use super::ops::{MAIN, Seen};
-use super::{RepoError, Right, large, quota, store};
+use super::{Repo, RepoError, Right, history, large, quota, store};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
@@ -192,14 +192,14 @@ pub async fn land(
     together: bool,
 ) -> Result<Vec<Outcome>, RepoError> {
     seen.require(Right::Write)?;
-    let work = landing(app.clone(), seen.repo.id.clone(), seen.git(app), incoming, changes, together);
+    let work = landing(app.clone(), seen.repo.clone(), seen.git(app), incoming, changes, together);
     let done = app.tasks.spawn(work).await;
     done.map_err(|e| GitError::Io(std::io::Error::other(e)))?
 }
 
 async fn landing(
     app: App,
-    repo: String,
+    repo: Repo,
     git: GitRepo,
     incoming: Incoming,
     changes: Vec<Change>,
@@ -208,6 +208,10 @@ async fn landing(
     let mut outcomes = Vec::with_capacity(changes.len());
     for change in &changes {
         outcomes.push(onward(incoming.git(), change).await?);
+    }
+    match history::charge(&app, &repo, incoming.size_bytes().await?).await {
+        Err(RepoError::Quota(exceeded)) => return Ok(changes.iter().map(|_| Err(exceeded.to_string())).collect()),
+        charged => charged?,
     }
     crate::faults::point("push.before_keep");
     incoming.keep().await?;
@@ -229,14 +233,14 @@ async fn landing(
     if main {
         // Others may have moved it again: what stands there counts.
         let head = git.resolve(MAIN).await?;
-        note_head(&app, &repo, &git, head).await?;
+        note_head(&app, &repo.id, &git, head).await?;
     }
     let there = |oid: Oid| (oid != Oid::ZERO).then_some(oid);
     let done = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
     let update =
         |change: &Change| RefUpdate { name: change.name.clone(), old: there(change.old), new: there(change.new) };
     let updates: Vec<RefUpdate> = done.map(|(change, _)| update(change)).collect();
-    let repo = store::by_id(&mut *app.db.read().await?, &repo).await?;
+    let repo = store::by_id(&mut *app.db.read().await?, &repo.id).await?;
     if let Some(repo) = repo.filter(|_| !updates.is_empty()) {
         tell(&app, &repo, Event::Refs(updates)).await;
     }

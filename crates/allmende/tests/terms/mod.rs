@@ -332,6 +332,14 @@ async fn a_release_is_downloaded_with_the_tools_that_people_have() {
     }
     let card = String::from_utf8(std::fs::read(to.join("README.md")).unwrap()).unwrap();
     assert!(card.contains("license: cc-by-nc-4.0") && card.contains("## Lineage"), "{card}");
+    // It counts for the organization of its name.
+    let data = doors.world.hub.dir.display().to_string();
+    let args = ["account", "show", "digits", "--data-dir", &data, "--json", "--quiet"];
+    let account = doors.tool("west", &home, env!("CARGO_BIN_EXE_allmende"), &args);
+    let account: Value = serde_json::from_str(&account.await.unwrap()).unwrap();
+    let weights = manifest.files.iter().find(|file| file.path == "model.safetensors").unwrap().size_bytes;
+    assert!(account["large_bytes"].as_u64().unwrap() >= weights / 2, "{account}");
+    assert!(account["history_bytes"].as_u64().unwrap() > 500, "{account}");
     // Nobody writes to what members signed, nobody removes it, and strangers do not see it.
     assert_eq!(doors.commit("north", "models/digits/first", "README.md", "mine").await.status, 403);
     let gone = doors.call(
