@@ -15,6 +15,7 @@ pub mod decimal;
 pub mod digest;
 pub mod id;
 pub mod ledger;
+pub mod licence;
 pub mod party;
 pub mod run;
 pub mod settlement;

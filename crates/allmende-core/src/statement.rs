@@ -16,6 +16,7 @@ use crate::collaboration::decision::{Outcome, Subject, Vote};
 use crate::contribution::Ratio;
 use crate::digest::Digest;
 use crate::id::{AssetId, ClauseId, CollaborationId, DecisionId, Label, Origin, PartyId, RunId};
+use crate::licence::Stated;
 use crate::run::plan::{Coalition, Plan};
 use crate::signature::PublicKey;
 use crate::time::Timestamp;
@@ -263,6 +264,9 @@ statements! {
         pub held_out_rows: u64,
         /// For an openly shared asset: its bytes on the hub.
         pub bytes: Option<OpenBytes>,
+        /// The licence of others that it stands under, if so. Not stated, it is its owner's own, and the terms are its licence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub licence: Option<Stated>,
     }
     /// The owner takes an asset back at once, without a vote.
     AssetRevoked "asset.revoked" by [Governance] Collaboration {

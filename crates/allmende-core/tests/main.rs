@@ -4,6 +4,7 @@
 
 mod engine;
 mod golden;
+mod licences;
 mod properties;
 mod refusals;
 mod repositories;

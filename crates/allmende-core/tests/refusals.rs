@@ -20,6 +20,7 @@ use allmende_core::statement::{
 };
 use allmende_core::time::Timestamp;
 
+use crate::licences;
 use crate::story::{PARTIES, released, told};
 use crate::world::{HELD_OUT_ROWS, START, World, digest, gov, hub, id, key, log_opened, node, registered, root};
 
@@ -365,6 +366,16 @@ const CASES: &[Case] = &[
         let mut w = ready();
         w.finished("first", w.plan());
         let body = released(&w, "first");
+        w.refuse(&gov("north"), body, code);
+    }),
+    ("licence.forbids", "released commercially, from data that is not for it", |code| {
+        let mut w = licences::finished("MIT", [Some("cc-by-nc-4.0"), None, None]);
+        let body = licences::opened(&w, &[]);
+        w.refuse(&gov("north"), body, code);
+    }),
+    ("licence.open", "released though nobody can tell, and nobody said so", |code| {
+        let mut w = licences::finished("MIT", [Some("other"), None, None]);
+        let body = licences::opened(&w, &[]);
         w.refuse(&gov("north"), body, code);
     }),
     ("asset.exists", "registered twice", |code| {

@@ -25,7 +25,10 @@ pub fn told() -> World {
 
 pub fn release(world: &mut World, run: &str) {
     let model = world.run(run).final_model.unwrap();
-    assert_eq!(world.decide("release", Subject::Release { run: id(run), model }), Outcome::Passed);
+    assert_eq!(
+        world.decide("release", Subject::Release { run: id(run), model, accepted: Vec::new() }),
+        Outcome::Passed
+    );
     world.say(&gov("east"), released(world, run));
 }
 
@@ -92,14 +95,14 @@ fn the_model_is_released_only_as_decided_and_licensed() {
     world.finished("first", world.plan());
     let body = released(&world, "first");
     world.refuse(&gov("east"), body.clone(), "decision.missing");
-    let subject = Subject::Release { run: id("first"), model: digest("another") };
+    let subject = Subject::Release { run: id("first"), model: digest("another"), accepted: Vec::new() };
     world.refuse(
         &gov("east"),
         allmende_core::statement::DecisionOpened { decision: id("x"), subject },
         "decision.subject",
     );
     let model = body.model;
-    world.decide("release", Subject::Release { run: id("first"), model });
+    world.decide("release", Subject::Release { run: id("first"), model, accepted: Vec::new() });
     world.refuse(&gov("east"), ModelReleased { licence: "MIT".into(), ..body.clone() }, "agreement.mismatch");
     world.refuse(&gov("east"), ModelReleased { model: digest("another"), ..body.clone() }, "run.model");
     world.say(&gov("east"), body.clone());

@@ -214,6 +214,7 @@ impl World {
             train_rows: TRAIN_ROWS,
             held_out_rows: HELD_OUT_ROWS,
             bytes: None,
+            licence: None,
         }
     }
 

@@ -171,6 +171,8 @@ settings! {
     max_parts_in_flight: u64 = "64";
     /// Largest push by git, in bytes as they are sent; large files go beside it.
     max_push_bytes: u64 = "4294967296";
+    /// Files that one bucket may hold.
+    max_bucket_files: u64 = "1000000";
     /// Fetches and pushes by git at the same time; more wait, and are then asked to come back.
     max_git_transfers: u64 = "32";
     /// Open connections; more wait to be accepted.

@@ -188,6 +188,7 @@ async fn from_founding_to_payout() {
             train_rows: data.train.rows() as u64,
             held_out_rows: data.held_out.rows() as u64,
             bytes: None,
+            licence: None,
         };
         member.state().await;
         member.say(body, Some(agreement)).await;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::charter::{Charter, Deadlock, Mode};
 use crate::agreement::vocabulary::{Matter, codes};
 use crate::digest::Digest;
-use crate::id::{PartyId, RunId};
+use crate::id::{AssetId, PartyId, RunId};
 use crate::time::Timestamp;
 
 /// What is decided.
@@ -27,6 +27,9 @@ pub enum Subject {
         run: RunId,
         /// Digest of the model.
         model: Digest,
+        /// The sources whose licences leave it open, accepted as they stand; ascending, and none where nothing is open.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<AssetId>,
     },
     /// Replace the terms in force.
     Amend {

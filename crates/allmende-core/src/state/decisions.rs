@@ -75,7 +75,7 @@ impl State {
             return Err(Refusal::Limit { what: "open decisions of one member", limit: MAX_OPEN_BY_ONE as u64 });
         }
         self.require_decidable(body.subject.matter(), context.at)?;
-        self.check_subject(&body.subject)?;
+        self.check_subject(&body.subject, context.at)?;
         let concerned = match &body.subject {
             Subject::Exclude { party } => Some(party),
             _ => None,
@@ -93,7 +93,7 @@ impl State {
         Ok(())
     }
 
-    fn check_subject(&self, subject: &Subject) -> Checked {
+    fn check_subject(&self, subject: &Subject, at: Timestamp) -> Checked {
         let bad = |detail| Err(Refusal::BadSubject { detail });
         match subject {
             Subject::Run { run, plan } => {
@@ -103,10 +103,13 @@ impl State {
                 }
                 run.require(Status::Proposed)
             }
-            Subject::Release { run, model } => {
+            Subject::Release { run, model, accepted } => {
                 let run = self.run(run)?;
                 run.require(Status::Finished)?;
-                if run.final_model == Some(*model) { Ok(()) } else { bad("the run ended with another model") }
+                if run.final_model != Some(*model) {
+                    return bad("the run ended with another model");
+                }
+                self.require_cleared(run, accepted, at)
             }
             Subject::Amend { terms } => match self.agreements.get(terms) {
                 Some(a) if a.status == AgreementStatus::Offered && a.terms.replaces.is_some() => Ok(()),

@@ -7,6 +7,7 @@ mod assets;
 mod benefit;
 mod decisions;
 mod keys;
+mod licences;
 mod members;
 pub mod refusal;
 mod repositories;
@@ -29,6 +30,7 @@ use crate::time::Timestamp;
 pub use agreements::{Agreement, AgreementStatus};
 pub use assets::Asset;
 pub use decisions::Decided;
+pub use licences::Cleared;
 pub use refusal::Refusal;
 pub use repositories::Repository;
 

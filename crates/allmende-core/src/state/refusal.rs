@@ -155,6 +155,14 @@ refusals! {
     /// A needed decision has not passed.
     NotDecided {} "decision.missing" "the members have not decided this"
         => "open a decision and let the members vote"
+    /// A source's licence forbids what the terms say of results.
+    LicenceForbids { reasons: String, passing: String } "licence.forbids"
+        "the licences of its sources forbid this release: {reasons} (licences that would pass: {passing})"
+        => "amend the results clause to a licence that would pass, or train again without these assets"
+    /// Licences leave a release open, and it was not accepted so.
+    LicenceOpen { reasons: String, open: String, accepted: String } "licence.open"
+        "licences leave this release open: {reasons} (open: {open}; accepted: {accepted})"
+        => "put it to the members with exactly what is open: 'allmende model release RUN --accept-open'"
     /// Exists already.
     AssetExists { asset: crate::id::AssetId } "asset.exists" "{asset} is registered already"
     /// Unknown or taken back.

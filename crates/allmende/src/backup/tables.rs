@@ -57,6 +57,7 @@ tables! {
     repo_files: [repo sha256 xet] [size held_at loose_since] [];
     repo_reads: [collaboration repository party] [period requests bytes] [];
     repo_domains: [repo domain] [] [];
+    repo_histories: [repo domain] [bytes] [];
     xorbs: [domain hash object] [size stored_at loose_since] [chunks];
     repo_xorbs: [repo xorb] [] [];
     xet_files: [repo hash sha256] [size] [segments];

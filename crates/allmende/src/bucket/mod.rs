@@ -89,6 +89,13 @@ impl From<BucketError> for ApiError {
 
 /// The same for what is not there and for what the caller may not know of.
 const NO_SOURCE: &str = "there is no such source, or it holds no such file";
+fn full(max_files: u64) -> String {
+    format!(
+        "the bucket holds max_bucket_files = {max_files} files: delete some, use another bucket, or ask the hub's operator \
+         for a larger limit"
+    )
+}
+
 const NOT_HELD: &str = "the bucket does not hold these bytes: upload them to it first";
 
 /// Makes changes in their order, and tells which could not be made; the others are made all the same, together. That the
@@ -131,18 +138,27 @@ pub async fn change(
             other => ready.push(other),
         }
     }
-    let now = app.clock.now();
+    let (now, max_files) = (app.clock.now(), app.config.max_bucket_files);
     let refused = transaction!(app.db, tx => {
+        // First, so that changes of the same bucket come one after the other and count each other's files.
+        store::touch(tx, &bucket.id, now).await?;
+        let mut files = bucket::sums(tx, bucket).await?.files;
         let (mut refused, mut some, mut count) = (Vec::new(), Vec::new(), 0);
         for change in &ready {
             match change {
                 Change::Add(file) | Change::Copy(file, _) => {
-                    let put = bucket::put(tx, bucket, file, now).await?;
-                    if !put {
+                    let is_new = bucket::find(tx, bucket, &file.path).await?.is_none();
+                    if is_new && files >= max_files {
+                        refused.push(Failure { path: file.path.to_string(), error: full(max_files) });
+                    } else if bucket::put(tx, bucket, file, now).await? {
+                        files += u64::from(is_new);
+                    } else {
                         refused.push(Failure { path: file.path.to_string(), error: NOT_HELD.to_owned() });
                     }
                 }
-                Change::Delete(path) => bucket::remove(tx, bucket, path).await?,
+                Change::Delete(path) => {
+                    files = files.saturating_sub(u64::from(bucket::remove(tx, bucket, path).await?));
+                }
             }
             let (path, there) = match change {
                 Change::Add(file) | Change::Copy(file, _) => (&file.path, true),
@@ -158,7 +174,6 @@ pub async fn change(
         if count > 0 {
             event::note(tx, bucket, &Event::Files { some, count }, now).await?;
         }
-        store::touch(tx, &bucket.id, now).await?;
         Ok::<_, DbError>(refused)
     })?;
     failures.extend(refused);

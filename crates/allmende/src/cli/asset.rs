@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use allmende_core::agreement::vocabulary::DataClass;
 use allmende_core::digest::Digest;
 use allmende_core::id::{AssetId, Label};
+use allmende_core::licence::Stated;
 use allmende_core::statement::{AssetRegistered, AssetRevoked, OpenBytes};
 use allmende_train::prepare::deduplicate;
 use allmende_train::table::Table as Rows;
@@ -16,6 +17,7 @@ use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::member::{Member, one_of};
 use super::table::{Table, fields};
+use super::words::code;
 use crate::agent::data::{self, Salt};
 use crate::agent::settings::{Offered, Settings};
 use crate::view;
@@ -81,6 +83,10 @@ pub struct Add {
     /// Classes of the label, 0 to N-1, those that your rows do not show included
     #[arg(long, value_name = "NUMBER")]
     classes: u32,
+    /// The licence of others that the data stands under, as SPDX or the Hub names it, or 'other'; leave it out for data of
+    /// your own: the terms are its licence then
+    #[arg(long, value_name = "LICENCE", value_parser = code::<Stated>)]
+    licence: Option<Stated>,
     /// A salt that repeats: for the demonstration only, because it can be guessed
     #[arg(long, hide = true)]
     salt_seed: Option<String>,
@@ -135,6 +141,7 @@ impl Add {
             train_rows: prepared.train.rows() as u64,
             held_out_rows: prepared.held_out.rows() as u64,
             bytes: open.as_ref().map(|b| OpenBytes { digest: Digest::of(b), size_bytes: b.len() as u64 }),
+            licence: self.licence,
         };
         let left = if open.is_some() { rows.rows() } else { 0 };
         context.out.note(
@@ -143,6 +150,7 @@ impl Add {
                 ("rows", format!("{} to train, {} held out", registered.train_rows, registered.held_out_rows)),
                 ("features", features.to_string()),
                 ("classes", self.classes.to_string()),
+                ("licence", self.licence.map_or_else(|| "your own: the terms".to_owned(), |l| l.to_string())),
                 (
                     "leaves this machine",
                     if open.is_some() {
@@ -224,7 +232,8 @@ impl List {
         let member = Member::open(context).await?;
         let assets = view::assets(member.state());
         context.out.result(&assets, || {
-            let mut table = Table::new(&["asset", "class", ">features", ">classes", ">train", ">held out", "state"]);
+            let mut table =
+                Table::new(&["asset", "class", ">features", ">classes", ">train", ">held out", "licence", "state"]);
             for a in &assets {
                 let state = a.revoked_at.as_ref().map_or("offered".to_owned(), |at| format!("taken back {at}"));
                 table.row([
@@ -234,6 +243,7 @@ impl List {
                     a.classes.to_string(),
                     a.train_rows.to_string(),
                     a.held_out_rows.to_string(),
+                    a.licence.clone().unwrap_or_else(|| "the terms".to_owned()),
                     state,
                 ]);
             }

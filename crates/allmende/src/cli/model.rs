@@ -7,6 +7,8 @@ use allmende_core::agreement::clause::ClauseKind;
 use allmende_core::collaboration::decision::{Subject, Vote};
 use allmende_core::digest::Digest;
 use allmende_core::id::RunId;
+use allmende_core::licence::Answer;
+use allmende_core::state::Cleared;
 use allmende_core::statement::ModelReleased;
 use clap::{ArgGroup, Args, Subcommand};
 
@@ -54,6 +56,9 @@ impl Model {
 pub struct Release {
     /// The run
     run: RunId,
+    /// Release it although the licences of some sources leave open whether one may; which ones then stands in the decision
+    #[arg(long)]
+    accept_open: bool,
     /// Do not ask before signing
     #[arg(long, short)]
     yes: bool,
@@ -73,8 +78,11 @@ impl Release {
                 .code("run.status")
                 .next(format!("follow it with 'allmende run watch {}'", self.run))
         })?;
-        let subject = Subject::Release { run: self.run.clone(), model };
-        if !member.state().has_passed(&subject) && !self.decide(context, &mut member, &subject).await? {
+        let cleared = member.state().clear_release(run, context.now());
+        let subject = Subject::Release { run: self.run.clone(), model, accepted: cleared.open.clone() };
+        let has_passed = member.state().has_passed(&subject);
+        self.heed(context, &cleared, has_passed)?;
+        if !has_passed && !self.decide(context, &mut member, &subject).await? {
             return Ok(());
         }
         let licence = member.state().agreements().get(&agreement).and_then(|a| {
@@ -110,6 +118,34 @@ impl Release {
         };
         member.sign(body, Some(agreement)).await?;
         super::run::show(&member, &self.run)
+    }
+
+    /// Says what the licences of the sources say, and refuses what they forbid, or leave open without its being accepted.
+    fn heed(&self, context: &Context, cleared: &Cleared, has_passed: bool) -> Result<(), Failure> {
+        for warning in cleared.verdict.warnings() {
+            context.out.note(&warning);
+        }
+        let reasons = cleared.verdict.reasons.join("; ");
+        let passing: Vec<&str> = cleared.passing.iter().map(|licence| licence.code()).collect();
+        let amend = match passing.as_slice() {
+            [] => "train again without these assets".to_owned(),
+            some => format!("amend the results clause to {}, or train again without these assets", some.join(" or ")),
+        };
+        match cleared.verdict.answer {
+            Answer::Incompatible => {
+                Err(Failure::new(Exit::Refused, format!("the licences of its sources forbid this release: {reasons}"))
+                    .code("licence.forbids")
+                    .next(amend))
+            }
+            Answer::Unknown if !self.accept_open && !has_passed => {
+                Err(Failure::new(Exit::Refused, format!("licences leave this release open: {reasons}"))
+                    .code("licence.open")
+                    .next(format!(
+                        "read them; then accept it with --accept-open, which the decision will say, or {amend}"
+                    )))
+            }
+            Answer::Compatible | Answer::Unknown => Ok(()),
+        }
     }
 
     /// Opens the decision or votes in it, and says whether it has passed by now.

@@ -1,4 +1,4 @@
-//! `account list`, `account show`, `account quota`: who there is, what their large files occupy, and how much they may.
+//! `account list`, `account show`, `account quota`: who there is, what they occupy, and how much they may.
 
 use clap::Args;
 use serde::Serialize;
@@ -23,8 +23,12 @@ struct Shown {
     name: String,
     kind: &'static str,
     full_name: String,
-    /// What its large files occupy, each chunk counted once, packed.
+    /// What it occupies: both of the following.
     used_bytes: u64,
+    /// What its large files occupy, each chunk counted once, packed.
+    large_bytes: u64,
+    /// What the histories of its repositories occupy.
+    history_bytes: u64,
     /// The most that they may; none is no limit.
     quota_bytes: Option<u64>,
     /// Whether that is the hub's default.
@@ -33,13 +37,16 @@ struct Shown {
 
 async fn shown(db: &Db, config: &Config, account: &Account) -> Result<Shown, DbError> {
     let mut connection = db.read().await?;
-    let usage = quota::usage(&mut connection, &quota::domain_of(account), config.default_quota_bytes).await?;
+    let domain = quota::domain_of(&mut connection, account).await?;
+    let usage = quota::usage(&mut connection, &domain, config.default_quota_bytes).await?;
     let given = quota::given(&mut connection, &account.id).await?;
     Ok(Shown {
         name: account.name.to_string(),
         kind: account.kind.as_str(),
         full_name: account.full_name.clone(),
-        used_bytes: usage.used_bytes,
+        used_bytes: usage.used_bytes(),
+        large_bytes: usage.large_bytes,
+        history_bytes: usage.history_bytes,
         quota_bytes: usage.limit_bytes,
         default_quota: given.is_none(),
     })
@@ -57,12 +64,14 @@ impl Shown {
             ("kind", self.kind.to_owned()),
             ("full name", self.full_name.clone()),
             ("used bytes", self.used_bytes.to_string()),
+            ("of large files", self.large_bytes.to_string()),
+            ("of histories", self.history_bytes.to_string()),
             ("quota in bytes", self.quota()),
         ])
     }
 }
 
-/// List all accounts with what their large files occupy.
+/// List all accounts with what their large files and histories occupy.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  allmende account list --data-dir /srv/allmende")]
 pub struct List {
@@ -100,7 +109,7 @@ impl List {
     }
 }
 
-/// Show an account and what its large files occupy.
+/// Show an account and what its large files and histories occupy.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  allmende account show north --data-dir /srv/allmende")]
 pub struct Show {
@@ -122,8 +131,8 @@ impl Show {
     }
 }
 
-/// Show how many bytes an account's large files occupy and may occupy; with --bytes or --default, change the limit. Each chunk
-/// counts once, packed; what was deleted counts until it is collected.
+/// Show how many bytes an account occupies and may occupy; with --bytes or --default, change the limit. Each chunk of large
+/// files counts once, packed, and histories as they lie in git; what was deleted counts until it is collected.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  allmende account quota north --bytes 500000000000 --data-dir /srv/allmende")]
 pub struct Quota {

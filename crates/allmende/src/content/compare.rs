@@ -257,6 +257,14 @@ pub struct Page<'a> {
     pub next: Option<usize>,
 }
 
+impl Page<'_> {
+    /// Bytes of each side that stand behind what is shown.
+    #[must_use]
+    pub fn compared_bytes(&self) -> u64 {
+        self.tensors.iter().filter_map(|(_, fate)| fate.bytes()).map(|bytes| bytes.compared).sum()
+    }
+}
+
 impl Compared {
     /// Compares pairs from `start` on until `limit` of them are to be shown or [`MAX_PAGE_BYTES`] are compared. Those whose
     /// bytes are equal are counted, and shown only if `all` are asked for.

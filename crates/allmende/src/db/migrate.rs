@@ -45,6 +45,7 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 12, name: "buckets", sql: include_str!("../../migrations/0012_buckets.sql") },
     Migration { version: 16, name: "doors", sql: include_str!("../../migrations/0016_doors.sql") },
+    Migration { version: 17, name: "histories weigh", sql: include_str!("../../migrations/0017_histories_weigh.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -140,6 +140,19 @@ impl Incoming {
         Ok(())
     }
 
+    /// What the objects occupy on disk.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn size_bytes(&self) -> Result<u64, GitError> {
+        if !self.any {
+            return Ok(0);
+        }
+        let dir = Arc::clone(&self.dir);
+        let sum = tokio::task::spawn_blocking(move || super::folder_bytes(&dir)).await;
+        Ok(sum.map_err(std::io::Error::other)??)
+    }
+
     /// Every object that `tips` lead to and no ref of the repository, one after the other to `each`. Fails unless
     /// everything that they lead to is there.
     ///

@@ -214,6 +214,25 @@ impl Git {
     }
 }
 
+/// The bytes of all files in a folder and in those below it. What goes away meanwhile is passed over.
+fn folder_bytes(folder: &Path) -> std::io::Result<u64> {
+    let gone = |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return gone(error),
+    };
+    let mut sum = 0;
+    for entry in entries {
+        let entry = entry?;
+        sum += match entry.metadata() {
+            Ok(meta) if meta.is_dir() => folder_bytes(&entry.path())?,
+            Ok(meta) => meta.len(),
+            Err(error) => gone(error)?,
+        };
+    }
+    Ok(sum)
+}
+
 /// One bare repository.
 #[derive(Debug, Clone)]
 pub struct GitRepo {
@@ -245,6 +264,16 @@ impl GitRepo {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What its objects occupy on disk.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn size_bytes(&self) -> Result<u64, GitError> {
+        let objects = self.dir.join("objects");
+        let sum = tokio::task::spawn_blocking(move || folder_bytes(&objects)).await;
+        Ok(sum.map_err(std::io::Error::other)??)
     }
 
     /// A call with the settings and the environment of every call. The process ends when its handle is dropped.

@@ -106,17 +106,17 @@ pub async fn put(tx: &mut Tx, repo: &Repo, new: &NewFile, now: Timestamp) -> Res
     Ok(true)
 }
 
-/// Takes the file at this path away, if there is one.
+/// Takes the file at this path away; says whether there was one.
 ///
 /// # Errors
 /// [`DbError`].
-pub async fn remove(tx: &mut Tx, repo: &Repo, path: &RepoPath) -> Result<(), DbError> {
-    sqlx::query("DELETE FROM bucket_files WHERE repo = $1 AND path = $2")
+pub async fn remove(tx: &mut Tx, repo: &Repo, path: &RepoPath) -> Result<bool, DbError> {
+    let gone = sqlx::query("DELETE FROM bucket_files WHERE repo = $1 AND path = $2")
         .bind(&repo.id)
         .bind(path.as_str().as_bytes())
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(gone.rows_affected() > 0)
 }
 
 /// The file at this path.

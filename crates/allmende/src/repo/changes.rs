@@ -6,7 +6,7 @@ use allmende_core::digest::Digest;
 
 use super::event::{RefUpdate, moving};
 use super::ops::{MAIN, Seen, author};
-use super::{RepoError, card, large, quota, store};
+use super::{RepoError, card, history, large, quota, store};
 use crate::account::Principal;
 use crate::app::App;
 use crate::db::DbError;
@@ -60,6 +60,8 @@ pub struct Commit<'a> {
     builder: Builder,
     touched: BTreeMap<RepoPath, bool>,
     asked_for_room: bool,
+    /// Bytes of files that git will keep.
+    put_bytes: u64,
 }
 
 impl<'a> Commit<'a> {
@@ -86,7 +88,20 @@ impl<'a> Commit<'a> {
         let builder = Builder::start(&git, &[base], &author(principal), message, app.clock.now()).await?;
         let (pinned, message) = (parent.is_some(), message.to_owned());
         let (branch, touched) = (full, BTreeMap::new());
-        Ok(Self { app, seen, git, principal, branch, base, pinned, message, builder, touched, asked_for_room: false })
+        Ok(Self {
+            app,
+            seen,
+            git,
+            principal,
+            branch,
+            base,
+            pinned,
+            message,
+            builder,
+            touched,
+            asked_for_room: false,
+            put_bytes: 0,
+        })
     }
 
     /// Takes a change.
@@ -97,6 +112,7 @@ impl<'a> Commit<'a> {
         match change {
             Change::Put { path, bytes } => {
                 self.builder.put(&path, &bytes).await?;
+                self.put_bytes += bytes.len() as u64;
                 self.touched.insert(path, true);
             }
             Change::PutLarge { path, sha256 } => {
@@ -137,7 +153,8 @@ impl<'a> Commit<'a> {
     /// # Errors
     /// [`GitError::Moved`].
     pub async fn finish(self) -> Result<Oid, RepoError> {
-        let Self { app, seen, git, principal, branch, base, pinned, message, builder, touched, .. } = self;
+        let Self { app, seen, git, principal, branch, base, pinned, message, builder, touched, put_bytes, .. } = self;
+        history::charge(app, &seen.repo, put_bytes).await?;
         let made = builder.finish().await?;
         let (mut base, mut new) = (base, made);
         let mut attempt = 0;

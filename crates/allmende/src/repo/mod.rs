@@ -11,6 +11,7 @@ pub mod changes;
 pub mod cited;
 pub mod event;
 pub mod find;
+pub mod history;
 pub mod large;
 mod name;
 pub mod ops;

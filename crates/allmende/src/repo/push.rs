@@ -8,7 +8,7 @@ use super::attributes::LARGE_BYTES;
 use super::changes::note_head;
 use super::event::{RefUpdate, moving};
 use super::ops::{MAIN, Seen};
-use super::{Repo, RepoError, Right, large, quota};
+use super::{Repo, RepoError, Right, history, large, quota};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
@@ -208,6 +208,10 @@ async fn landing(
     let mut outcomes = Vec::with_capacity(changes.len());
     for change in &changes {
         outcomes.push(onward(incoming.git(), change).await?);
+    }
+    match history::charge(&app, &repo, incoming.size_bytes().await?).await {
+        Err(RepoError::Quota(exceeded)) => return Ok(changes.iter().map(|_| Err(exceeded.to_string())).collect()),
+        charged => charged?,
     }
     crate::faults::point("push.before_keep");
     incoming.keep().await?;

@@ -287,6 +287,7 @@ pub async fn delete(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
         "DELETE FROM xet_files WHERE repo = $1",
         "DELETE FROM repo_xorbs WHERE repo = $1",
         "DELETE FROM repo_domains WHERE repo = $1",
+        "DELETE FROM repo_histories WHERE repo = $1",
         "DELETE FROM repo_moves WHERE repo = $1",
         "DELETE FROM content_facts WHERE repo = $1",
         "DELETE FROM repos WHERE id = $1",

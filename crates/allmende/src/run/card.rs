@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use allmende_core::agreement::clause::ClauseKind;
 use allmende_core::canonical;
 use allmende_core::digest::Digest;
+use allmende_core::licence::{Answer, Claim};
 use allmende_core::state::State;
 use allmende_core::state::runs::Run;
 
@@ -87,13 +88,15 @@ fn card(state: &State, run: &Run) -> Option<String> {
     for (slot, place) in (0_u32..).zip(&run.plan.slots) {
         let Some(asset) = state.assets().get(&place.asset).map(|a| &a.registered) else { continue };
         let counts = run.evaluations.get(&(run.whole(), run.plan.rounds, slot));
+        let licence = asset.licence.map_or_else(String::new, |licence| format!("; under {licence}"));
         let right = counts.map_or(String::new(), |e| format!(", {} of {} held-out rows right", e.correct, e.total));
         let _ = writeln!(
             text,
-            "- `{}`: {} training rows{right}; commitment `{}`",
+            "- `{}`: {} training rows{right}; commitment `{}`{licence}",
             place.asset, asset.train_rows, asset.commitment
         );
     }
+    text.push_str(&owed(state, run, licence));
     if let Some(results) = results {
         let owners = results.owners.iter().map(|(party, percent)| format!("{party} {percent} %"));
         let _ = writeln!(text, "\n## Owners\n\n{}", owners.collect::<Vec<_>>().join(", "));
@@ -103,4 +106,24 @@ fn card(state: &State, run: &Run) -> Option<String> {
         "\n## Limits\n\nEvaluated by each owner on its own held-out rows; the counts are self-reported and signed."
     );
     Some(text)
+}
+
+/// What the licences of the sources ask of whoever passes the model on, and what they leave open; nothing where all data is
+/// the members' own.
+fn owed(state: &State, run: &Run, licence: &str) -> String {
+    let verdict = state.clear_under(run, &Claim(vec![licence.to_owned()])).verdict;
+    let mut text = String::new();
+    if !verdict.obligations.is_empty() {
+        text.push_str("\n## Owed to the sources\n\n");
+    }
+    for (obligation, sources) in &verdict.obligations {
+        let _ = writeln!(text, "- {}: {}", sources.join(", "), obligation.text());
+    }
+    if verdict.answer == Answer::Unknown {
+        text.push_str("\n## Left open by licences\n\nThe members released it knowing that nobody could tell:\n\n");
+        for reason in &verdict.reasons {
+            let _ = writeln!(text, "- {reason}");
+        }
+    }
+    text
 }

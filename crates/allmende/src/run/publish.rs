@@ -22,7 +22,7 @@ use crate::git::{GitError, Oid};
 use crate::ledger::Log;
 use crate::repo::event::{Event, tell};
 use crate::repo::ops::MAIN;
-use crate::repo::{Kind, Repo, RepoError, Settings, attributes, changes, store};
+use crate::repo::{Kind, Repo, RepoError, Settings, attributes, changes, history, store};
 use crate::transaction;
 use crate::xet::ingest::Ingest;
 
@@ -138,6 +138,7 @@ async fn publish(
         Err(other) => return Err(other.into()),
     }
     changes::note_head(app, &repo.id, &git, commit).await?;
+    history::measure(&app.db, &repo, &git).await?;
     tell(app, &repo, Event::Created).await;
     tracing::info!(%run, repository = repo.full_name(), "the release can be downloaded");
     Ok(())

@@ -29,6 +29,8 @@ pub struct AssetView {
     pub bytes: Option<String>,
     /// For an openly shared asset: their number.
     pub size_bytes: Option<u64>,
+    /// The licence of others that it stands under; none when it is its owner's own.
+    pub licence: Option<String>,
     /// When it was registered, UTC.
     pub registered_at: String,
     /// When its owner took it back, UTC.
@@ -52,6 +54,7 @@ pub fn assets(state: &State) -> Vec<AssetView> {
             schema: r.schema.to_string(),
             bytes: r.bytes.as_ref().map(|b| b.digest.to_string()),
             size_bytes: r.bytes.as_ref().map(|b| b.size_bytes),
+            licence: r.licence.map(|licence| licence.to_string()),
             registered_at: asset.registered_at.to_string(),
             revoked_at: asset.revoked_at.map(|at| at.to_string()),
         }

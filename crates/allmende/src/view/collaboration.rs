@@ -3,6 +3,7 @@
 use allmende_core::agreement::vocabulary::Language;
 use allmende_core::collaboration::charter::{Deadlock, Mode};
 use allmende_core::collaboration::decision::{Standing, Subject};
+use allmende_core::id::AssetId;
 use allmende_core::state::State;
 use allmende_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -182,14 +183,30 @@ fn decisions(state: &State, now: Timestamp, language: Language) -> Vec<DecisionV
     decisions.into_iter().map(view).collect()
 }
 
+fn names(assets: &[AssetId], between: &str) -> String {
+    assets.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
 /// What a decision is about, in words.
 #[must_use]
 pub fn subject_in_words(subject: &Subject, language: Language) -> String {
     match (subject, language) {
         (Subject::Run { run, .. }, Language::En) => format!("Start run {run}"),
         (Subject::Run { run, .. }, Language::Zh) => format!("启动运行 {run}"),
-        (Subject::Release { run, model }, Language::En) => format!("Publish the model of {run} ({})", model.short()),
-        (Subject::Release { run, model }, Language::Zh) => format!("发布 {run} 的模型（{}）", model.short()),
+        (Subject::Release { run, model, accepted }, Language::En) => {
+            let open = match accepted.as_slice() {
+                [] => String::new(),
+                open => format!(", accepting that the licences of {} leave it open", names(open, ", ")),
+            };
+            format!("Publish the model of {run} ({}){open}", model.short())
+        }
+        (Subject::Release { run, model, accepted }, Language::Zh) => {
+            let open = match accepted.as_slice() {
+                [] => String::new(),
+                open => format!("，并接受 {} 的许可证未能定论", names(open, "、")),
+            };
+            format!("发布 {run} 的模型（{}）{open}", model.short())
+        }
         (Subject::Amend { terms }, Language::En) => format!("Replace the terms by {}", terms.short()),
         (Subject::Amend { terms }, Language::Zh) => format!("以新条款 {} 替换现行条款", terms.short()),
         (Subject::Admit { party }, Language::En) => format!("Admit {party}"),

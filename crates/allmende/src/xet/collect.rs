@@ -219,6 +219,12 @@ impl Pass<'_> {
         let found = repo::store::by_id(&mut *self.place.db.read().await?, id).await?;
         // It may have been deleted a moment ago.
         let Some(repo) = found else { return Ok(()) };
+        if repo.kind.has_history() && !self.how.dry_run {
+            let git = self.place.git.repo(id);
+            if let Err(error) = repo::history::measure(self.place.db, &repo, &git).await {
+                tracing::warn!(repo = id, %error, "what a history occupies was not measured");
+            }
+        }
         let Some((cited, why)) = self.cited(&repo).await? else { return Ok(()) };
         let mut after = String::new();
         loop {

@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::git::reach::History;
 use crate::git::{GitError, GitRepo};
 use crate::repo::changes::note_head;
+use crate::repo::history::measure;
 use crate::repo::ops::{MAIN, Wanted, begin};
 use crate::repo::store::{NewRepo, find};
 use crate::repo::{Gate, Repo, RepoError, large, quota, terms};
@@ -109,6 +110,7 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
             return Err(error);
         }
     };
+    measure(&app.db, &repo, &git).await?;
     if let Ok(head) = git.resolve(MAIN).await {
         note_head(app, &id, &git, head).await?;
     }
@@ -116,7 +118,10 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
 }
 
 async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<(), XetError> {
-    history(&app.git.repo(&from.id), git).await.map_err(RepoError::from)?;
+    let source = app.git.repo(&from.id);
+    let bytes = source.size_bytes().await.map_err(RepoError::from)?;
+    quota::require_in(&mut *app.db.read().await?, to, bytes, app.config.default_quota_bytes).await?;
+    history(&source, git).await.map_err(RepoError::from)?;
     let mut cited = HashMap::new();
     let note = |found: crate::git::reach::Cited| {
         cited.insert(found.pointer.sha256, found.pointer.size);

@@ -33,6 +33,7 @@ fn approved() -> World {
             train_rows: TRAIN_ROWS[i],
             held_out_rows: HELD_OUT_ROWS[i],
             bytes: None,
+            licence: None,
         };
         world.add(party, KeyClass::Governance, body);
     }

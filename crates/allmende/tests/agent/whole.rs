@@ -166,6 +166,7 @@ impl Village {
                 train_rows: dataset.train.rows() as u64,
                 held_out_rows: dataset.held_out.rows() as u64,
                 bytes: None,
+                licence: None,
             };
             self.say(party, Governance, body).await;
         }

@@ -200,6 +200,9 @@ async fn pages_fit_read_well_and_raise_no_complaint_in_a_real_browser() {
             ("discussion", format!("{model}/discussions/1")),
             ("pull", format!("{model}/discussions/2")),
             ("rows", "r/datasets/north/rows/rows".to_owned()),
+            ("buckets", "r?kind=buckets".to_owned()),
+            ("bucket", "r/buckets/north/scratch".to_owned()),
+            ("folder", "r/buckets/north/scratch?folder=logs".to_owned()),
         ])
         .collect();
     for (name, page) in &pages {

@@ -60,6 +60,66 @@ pub async fn fill(url: &str, token: &str, owner: &str) {
     commit(url, token, &model, "?create_pr=1", &[("notes/c.txt", b"new line\n")]).await;
     let csv: String = std::iter::once("n,word\n".to_owned()).chain((0..120).map(|i| format!("{i},w<{i}>\n"))).collect();
     commit(url, token, &format!("datasets/{owner}/rows"), "", &[("t.csv", csv.as_bytes())]).await;
+    let bucket = format!("/api/buckets/{owner}/scratch");
+    call(url, token, Method::POST, &bucket, json!({ "private": true })).await;
+    put_empty(url, token, &bucket, &["logs/day <1>/a b.txt", "logs/z.txt", "x<b>.bin"]).await;
+}
+
+/// Puts files without bytes into a bucket.
+async fn put_empty(url: &str, token: &str, bucket: &str, paths: &[&str]) {
+    let hash = "0".repeat(64);
+    let line = |path: &&str| json!({ "type": "addFile", "path": path, "xetHash": hash, "mtime": 1 }).to_string();
+    let body: Vec<String> = paths.iter().map(line).collect();
+    let request = reqwest::Client::new().post(format!("{url}{bucket}/batch")).bearer_auth(token);
+    let answer = request.body(body.join("\n")).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_are_listed_by_folders_and_pages() {
+    let world = World::start(&[]).await;
+    let (ada, owner) = person(&world, "ada").await;
+    let (_, stranger) = person(&world, "eve").await;
+    let anybody = Reader::new(&world.hub);
+    fill(&world.hub.url, &ada.token, "ada").await;
+    let front = "/console/en/r/buckets/ada/scratch";
+    assert_eq!(status(&stranger, front).await, 404);
+    assert!(location(&anybody.get(front).await).starts_with("/console/en/login"));
+    for page in ["/tree/main", "/discussions", "/history/main"] {
+        assert_eq!(status(&owner, &format!("{front}{page}")).await, 404, "{page}");
+    }
+    assert!(owner.text("/console/en/r?kind=buckets").await.contains("ada/scratch"));
+    assert!(!stranger.text("/console/en/r?kind=buckets").await.contains("ada/scratch"));
+    let shown = owner.text(front).await;
+    assert!(shown.contains("x&lt;b&gt;.bin") && shown.contains("logs/") && !shown.contains("z.txt"), "{shown}");
+    assert!(shown.contains("hf buckets sync hf://buckets/ada/scratch ./scratch") && !shown.contains("<b>.bin"));
+    let shown = owner.text(&format!("{front}?folder=logs/")).await;
+    assert!(shown.contains("z.txt") && shown.contains("day &lt;1&gt;/") && !shown.contains(".bin"), "{shown}");
+    let inner = owner.text(&format!("{front}?folder=logs/day%20%3C1%3E")).await;
+    assert!(inner.contains("a b.txt") && inner.contains("?folder=logs\""), "{inner}");
+    assert!(owner.text(&format!("{front}?folder=nothing")).await.contains("Nothing stands here."));
+    assert_eq!(status(&owner, &format!("{front}?folder={}", "a".repeat(9_000))).await, 404);
+
+    // Page after page, each file once.
+    let names: Vec<String> = (0..450).map(|i| format!("many/{i:03}.txt")).collect();
+    let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+    for some in paths.chunks(200) {
+        put_empty(&world.hub.url, &ada.token, "/api/buckets/ada/scratch", some).await;
+    }
+    let (mut next, mut seen) = (format!("{front}?folder=many"), 0);
+    loop {
+        let shown = owner.text(&next).await;
+        seen += shown.matches(".txt</th>").count();
+        let Some((_, rest)) = shown.split_once("class=\"pager\"><a href=\"") else { break };
+        next = rest.split('"').next().unwrap().replace("&amp;", "&");
+    }
+    assert_eq!(seen, 450);
+    // Public, it is for anybody.
+    call(&world.hub.url, &ada.token, Method::PUT, "/api/buckets/ada/scratch/settings", json!({ "private": false }))
+        .await;
+    assert!(anybody.text(front).await.contains("logs/"));
+    assert!(anybody.text("/console/zh/r?kind=buckets").await.contains("ada/scratch"));
+    world.hub.stop().await;
 }
 
 async fn person(world: &World, name: &str) -> (Person, Reader) {

@@ -47,6 +47,27 @@ print('null')
     let checked: Value = checked.send().await.unwrap().json().await.unwrap();
     let warning = checked["warnings"][0]["message"].as_str().unwrap();
     assert!(warning.starts_with("licence conflict: llama3.1 of ada/base"), "{checked}");
+    // So does the answer to a commit, and the people's own upload command.
+    let lines = [
+        json!({ "key": "header", "value": { "summary": "a card" } }),
+        json!({ "key": "file", "value": { "path": "README.md", "content": body["content"] } }),
+    ];
+    let commit = reqwest::Client::new().post(format!("{}/api/models/ada/bad/commit/main", world.hub.url));
+    let commit = commit.bearer_auth(&ada.token).body(lines.map(|line| line.to_string()).join("\n"));
+    let committed: Value = commit.send().await.unwrap().json().await.unwrap();
+    assert!(
+        committed["hookOutput"].as_str().unwrap().contains("licence conflict: llama3.1 of ada/base"),
+        "{committed}"
+    );
+    let script = r"
+import subprocess
+open(tmp + '/README.md', 'w').write('---\nlicense: apache-2.0\nbase_model: ada/base\n---\nmore\n')
+done = subprocess.run(['hf', 'upload', 'ada/bad', tmp + '/README.md', 'README.md'], capture_output=True, text=True)
+print(json.dumps([done.returncode, done.stdout + done.stderr]))
+";
+    let said = python(&world, &ada, script).await;
+    assert_eq!(said[0], 0, "{said}");
+    assert!(said[1].as_str().unwrap().contains("licence conflict: llama3.1 of ada/base"), "{said}");
     let desk = Desk::new();
     let url = world.hub.url.replace("://", &format!("://ada:{}@", ada.token)) + "/ada/bad";
     desk.clones(&url, "a").await.fine();

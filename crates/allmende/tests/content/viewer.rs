@@ -145,7 +145,7 @@ columns = load_dataset('ada/columns', split='train')
 stream = load_dataset('ada/columns', split='train', streaming=True)
 print(json.dumps({
     'csv': {k: v.to_list() for k, v in csv.items()}, 'lines': [len(lines), lines[5]['text']],
-    'columns': [len(columns), columns[5]['text']], 'stream': next(iter(stream))['u8'],
+    'columns': [len(columns), columns[5]['text']], 'stream': [row['u8'] for row in stream][0],
 }))
 ";
     let found = python(&world, &ada, script).await;

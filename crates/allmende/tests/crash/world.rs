@@ -158,6 +158,17 @@ impl World {
         min_parties: u32,
         clauses: &str,
     ) -> Self {
+        Self::found_edited(dir, hub, parties, min_parties, |draft| draft + clauses).await
+    }
+
+    /// As [`Self::found`], under terms that were edited.
+    pub async fn found_edited(
+        dir: tempfile::TempDir,
+        hub: HubProcess,
+        parties: usize,
+        min_parties: u32,
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let hub_key = {
             let began = Instant::now();
             loop {
@@ -212,7 +223,7 @@ impl World {
             min_parties,
             coordinator: None,
         });
-        let terms = Terms::from_toml(&(draft + clauses)).unwrap();
+        let terms = Terms::from_toml(&edit(draft)).unwrap();
         let agreement = terms.digest();
         members[0].say(AgreementProposed { terms }, None).await;
         for member in &members {
@@ -380,6 +391,7 @@ async fn offer(dir: &Path, member: &Member, i: usize, agreement: Digest) {
         train_rows: data.train.rows() as u64,
         held_out_rows: data.held_out.rows() as u64,
         bytes: None,
+        licence: None,
     };
     member.say(body, Some(agreement)).await;
     let offered = Offered { path, classes: 3, salt, commitment: data.commitment, schema: data.schema_digest };

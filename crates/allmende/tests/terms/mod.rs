@@ -1,5 +1,7 @@
 //! The terms at the doors of repositories: real processes, and the tools that people have.
 
+mod licences;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -40,10 +42,15 @@ struct Doors {
 
 impl Doors {
     async fn open(settings: &[&str]) -> Self {
+        Self::open_to(settings, 3, |draft| draft + CLAUSES).await
+    }
+
+    /// As [`Self::open`], with so many parties under terms that were edited.
+    async fn open_to(settings: &[&str], parties: u32, edit: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut hub = HubProcess::new(dir.path()).with(settings);
         hub.start(None);
-        let world = World::found_under(dir, hub, 3, 3, CLAUSES).await;
+        let world = World::found_edited(dir, hub, parties as usize, parties, edit).await;
         let mut tokens = BTreeMap::new();
         for member in &world.members {
             let client = client(&world.hub.url(), world.hub_key).signed_in_as(member.governance.clone());
@@ -215,10 +222,28 @@ async fn a_repository_opens_as_the_terms_say() {
     let granted = doors.call("north", Method::POST, grant, Some(json!({ "user": "east" }))).await;
     assert_eq!(granted.status, 403, "{}", granted.message);
 
+    // Looking into files is reading them: rows, tensors and headers.
+    let header = "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    let tensors = format!("{}\0\0\0\0\0\0\0{header}x", char::from(u8::try_from(header.len()).unwrap()));
+    assert_eq!(doors.commit("north", repo, "a.safetensors", &tensors).await.status, 200);
+    let grant = json!({ "user": "west" });
+    doors.done("north", Method::POST, &format!("/api/{repo}/user-access-request/grant"), grant).await;
+    let looks = [
+        "/rows?dataset=north/open-set",
+        "/datasets-server/first-rows?dataset=north/open-set",
+        &format!("/api/{repo}/tensors/main/a.safetensors"),
+        &format!("/api/{repo}/tensors-diff/main...main"),
+    ];
+    for look in looks {
+        let answer = doors.get("west", look).await;
+        assert_eq!(answer.status, 200, "{look}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(doors.get("north", look).await.status, 200);
+    }
+
     // What others read is summed up in the log; the owner's own reads are not.
     let began = Instant::now();
     let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    while !counted.contains_key("east") || !counted.contains_key("west") {
+    while !counted.contains_key("east") || counted.get("west").is_none_or(|sums| sums.0 < 5) {
         assert!(began.elapsed() < Duration::from_secs(60), "{counted:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
         counted.clear();
@@ -231,7 +256,8 @@ async fn a_repository_opens_as_the_terms_say() {
         }
     }
     assert!(!counted.contains_key("north"), "{counted:?}");
-    assert_eq!(counted["west"], (1, 8), "one file of eight bytes");
+    let looked = 2 * (9 + 8) + 8 + header.len() as u64;
+    assert_eq!(counted["west"], (5, 8 + looked), "a file of eight bytes, two rows twice, a header, and no difference");
     assert!(counted["east"].0 >= 3, "two files and a clone: {counted:?}");
 
     doors.done("north", Method::DELETE, &under, Value::Null).await;
@@ -271,7 +297,7 @@ async fn release(doors: &mut Doors) -> (RunId, Manifest) {
     let manifest = hub.run_file(log.collaboration().unwrap(), &run, "manifest.json", 1 << 20).await.unwrap();
     let model = members[0].state().await.run(&run).unwrap().final_model.unwrap();
     let decision: allmende_core::id::DecisionId = "release-first".parse().unwrap();
-    let subject = Subject::Release { run: run.clone(), model };
+    let subject = Subject::Release { run: run.clone(), model, accepted: Vec::new() };
     members[0].say(DecisionOpened { decision: decision.clone(), subject }, None).await;
     for member in members {
         member.state().await;
@@ -306,6 +332,14 @@ async fn a_release_is_downloaded_with_the_tools_that_people_have() {
     }
     let card = String::from_utf8(std::fs::read(to.join("README.md")).unwrap()).unwrap();
     assert!(card.contains("license: cc-by-nc-4.0") && card.contains("## Lineage"), "{card}");
+    // It counts for the organization of its name.
+    let data = doors.world.hub.dir.display().to_string();
+    let args = ["account", "show", "digits", "--data-dir", &data, "--json", "--quiet"];
+    let account = doors.tool("west", &home, env!("CARGO_BIN_EXE_allmende"), &args);
+    let account: Value = serde_json::from_str(&account.await.unwrap()).unwrap();
+    let weights = manifest.files.iter().find(|file| file.path == "model.safetensors").unwrap().size_bytes;
+    assert!(account["large_bytes"].as_u64().unwrap() >= weights / 2, "{account}");
+    assert!(account["history_bytes"].as_u64().unwrap() > 500, "{account}");
     // Nobody writes to what members signed, nobody removes it, and strangers do not see it.
     assert_eq!(doors.commit("north", "models/digits/first", "README.md", "mine").await.status, 403);
     let gone = doors.call(

@@ -171,6 +171,7 @@ impl World {
                 train_rows: TRAIN_ROWS[i],
                 held_out_rows: HELD_OUT_ROWS[i],
                 bytes: None,
+                licence: None,
             };
             world.add(party, KeyClass::Governance, body);
         }
@@ -192,7 +193,7 @@ impl World {
         let finished = &world.state.runs()[&run.parse().unwrap()];
         assert_eq!(finished.status, Status::Finished);
         let model = finished.final_model.unwrap();
-        world.decide("release", Subject::Release { run: run.parse().unwrap(), model });
+        world.decide("release", Subject::Release { run: run.parse().unwrap(), model, accepted: Vec::new() });
         let (manifest, licence) = (salted("manifest"), "CC-BY-NC-4.0".to_owned());
         world.add("east", KeyClass::Governance, ModelReleased { run: run.parse().unwrap(), model, manifest, licence });
         let payout = world.payout("1000000");

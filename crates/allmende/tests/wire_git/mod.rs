@@ -5,6 +5,7 @@ mod hostile;
 mod large;
 mod ordinary;
 mod restored;
+mod room;
 mod strangers;
 
 use std::path::{Path, PathBuf};

@@ -18,9 +18,14 @@ const AGE: Duration = Duration::from_secs(1_000);
 
 /// A world on an SQLite file, and one on PostgreSQL with the store that has to outlive it.
 async fn on_both() -> [(World, Option<Store>); 2] {
+    on_both_with(&[]).await
+}
+
+async fn on_both_with(settings: &[(&'static str, &str)]) -> [(World, Option<Store>); 2] {
     let store = Store::postgres().await;
-    let hub = Hub::start(&[("database_url", store.options.url.as_str())]).await;
-    [(World::still().await, None), (World { hub }, Some(store))]
+    let more: Vec<_> = settings.iter().copied().chain([("database_url", store.options.url.as_str())]).collect();
+    let hub = Hub::start(&more).await;
+    [(World { hub: Hub::start(settings).await }, None), (World { hub }, Some(store))]
 }
 
 async fn bucket(world: &World, who: &Person, name: &str, private: bool) -> Repo {
@@ -345,4 +350,31 @@ async fn a_bucket_moves_with_its_files_and_a_quota_holds_for_it() {
     assert_eq!(status, 422);
     assert!(answer["failed"][0]["error"].as_str().unwrap().contains("quota"), "{answer}");
     world.hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_holds_no_more_files_than_the_hub_says() {
+    for (world, _store) in on_both_with(&[("max_bucket_files", "3")]).await {
+        let ada = world.person("ada").await;
+        let own = bucket(&world, &ada, "own", true).await;
+        let file = held(&world, &own, b"some").await;
+        let lines = ["a", "b/c", "d", "e"].map(|path| add(path, &file));
+        let (status, answer) = batch(&world, Some(&ada), "ada/own", &lines).await;
+        assert_eq!((status, &answer["success"], &answer["succeeded"]), (200, &json!(false), &json!(3)), "{answer}");
+        let failed = &answer["failed"][0];
+        assert_eq!(failed["path"], "e");
+        let text = failed["error"].as_str().unwrap();
+        assert!(text.starts_with("the bucket holds max_bucket_files = 3 files: delete some"), "{text}");
+        // What stands there may be overwritten, and what goes makes room, in the same batch too.
+        let lines = [add("d", &file), delete("a"), delete("a"), add("e", &file)];
+        assert_eq!(batch(&world, Some(&ada), "ada/own", &lines).await.0, 200);
+        assert_eq!(tree(&world, Some(&ada), "/api/buckets/ada/own/tree?recursive=true").await.len(), 3);
+        // Together they take no more than alone.
+        assert_eq!(batch(&world, Some(&ada), "ada/own", &[delete("d"), delete("e")]).await.0, 200);
+        let names: Vec<String> = (0..8).map(|i| format!("n{i}")).collect();
+        let one = async |path: &String| batch(&world, Some(&ada), "ada/own", &[add(path, &file)]).await.0;
+        let done = futures::future::join_all(names.iter().map(one)).await;
+        assert_eq!(done.iter().filter(|status| **status == 200).count(), 2, "{done:?}");
+        world.hub.stop().await;
+    }
 }

@@ -137,7 +137,10 @@ impl State {
             return Err(Refusal::AlreadyDone { what: "this model was released" });
         }
         require_model(run.final_model.unwrap_or(body.model), body.model)?;
-        if !self.has_passed(&Subject::Release { run: body.run.clone(), model: body.model }) {
+        // What is open now is what the members accepted, or they decide again.
+        let accepted = self.clear_release(run, context.at).open;
+        self.require_cleared(run, &accepted, context.at)?;
+        if !self.has_passed(&Subject::Release { run: body.run.clone(), model: body.model, accepted }) {
             return Err(Refusal::NotDecided {});
         }
         for (_, terms) in self.terms_in_force(context.at) {

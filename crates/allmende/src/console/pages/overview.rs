@@ -72,11 +72,12 @@ pub fn overview(page: &Page<'_>, view: &CollaborationView, assets: &[AssetView])
         h2 { (say("Assets", "资产")) }
         @if assets.is_empty() { p.empty { (say("None registered yet.", "尚无登记。")) } }
         @else { (table(say("Registered assets; rows stay with their owners", "已登记资产；数据行留在所有者处"),
-            &html! { th scope="col" { (say("Asset", "资产")) } th scope="col" { (say("Holds", "内容")) } th.num scope="col" { (say("Features", "特征")) } th.num scope="col" { (say("Classes", "类别")) } th.num scope="col" { (say("Training rows", "训练行")) } th.num scope="col" { (say("Held out", "留出行")) } th scope="col" { (say("Commitment", "承诺")) } },
+            &html! { th scope="col" { (say("Asset", "资产")) } th scope="col" { (say("Holds", "内容")) } th.num scope="col" { (say("Features", "特征")) } th.num scope="col" { (say("Classes", "类别")) } th.num scope="col" { (say("Training rows", "训练行")) } th.num scope="col" { (say("Held out", "留出行")) } th scope="col" { (say("Licence", "许可证")) } th scope="col" { (say("Commitment", "承诺")) } },
             &html! { @for a in assets { tr {
                 th scope="row" { (a.asset) @if let Some(at) = &a.revoked_at { " " span.muted { (say("taken back ", "已收回 ")) (time(at)) } } }
                 td { (lang.code_in_words(&a.class)) }
                 td.num { (a.features) } td.num { (a.classes) } td.num { (number(a.train_rows)) } td.num { (number(a.held_out_rows)) }
+                td { @if let Some(licence) = &a.licence { (licence) } @else { span.muted { (say("the terms", "按条款")) } } }
                 td { (short(&a.commitment)) }
             } } })) }
 

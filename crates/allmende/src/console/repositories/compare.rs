@@ -38,8 +38,7 @@ async fn render(app: &App, visit: &Visit, wanted: &Wanted) -> Result<Markup, Api
     let (old, new) = (git.resolve(&wanted.base).await?, git.resolve(head_name).await?);
     let compared = compare::headers(app, visit.repo(), &git, old, new).await?;
     let page = compared.page(app, wanted.from, PAGE, false).await?;
-    let read = page.tensors.iter().filter_map(|(_, fate)| fate.bytes()).map(|bytes| bytes.compared).sum();
-    visit.note(app, read);
+    visit.note(app, page.compared_bytes());
     let link = |revision: &str| visit.at("commit", revision, "");
     let (old, new) = (old.to_string(), new.to_string());
     let body = html! {

@@ -2,6 +2,7 @@
 
 use allmende_core::agreement::check::Decision;
 use allmende_core::agreement::vocabulary::Action;
+use allmende_core::licence::{Answer, Verdict};
 use allmende_formats::safetensors::Summary;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,7 +14,7 @@ use crate::app::App;
 use crate::console::format::{number, short, table, time};
 use crate::console::prose::{self, Links};
 use crate::content::file::File;
-use crate::content::licence::{self, Answer, Verdict};
+use crate::content::licence;
 use crate::content::{ContentError, pickle, tensors};
 use crate::error::ApiError;
 use crate::git::tree::EntryKind;

@@ -39,7 +39,7 @@ pub struct Wanted {
 
 impl Wanted {
     fn kind(&self) -> Kind {
-        Kind::parse(&self.kind).filter(|kind| kind.has_history()).unwrap_or(Kind::Model)
+        Kind::parse(&self.kind).unwrap_or(Kind::Model)
     }
 
     fn filter(&self) -> Filter {
@@ -101,7 +101,7 @@ fn render(asked: &Asked, viewer: Option<&str>, wanted: &Wanted, found: &Found) -
         } }
         h1 { (say("Repositories", "仓库")) }
         nav.tabs aria-label=(say("Kind", "类别")) { ul {
-            @for of in Kind::WITH_HISTORY {
+            @for of in Kind::ALL {
                 @let current = (of == kind).then_some("page");
                 li { a href=(wanted.of(of)) aria-current=[current] { (kinds(lang, of)) } }
             }
@@ -133,7 +133,8 @@ fn item(asked: &Asked, repo: &Repo, head: &Head) -> Markup {
             @for tag in head.tags.iter().take(MAX_TAGS) { span.tag { (cut(tag, 60)) } " " }
         }
         p.muted {
-            (say("changed ", "更新于 ")) (time(&repo.modified_at.to_string())) " · " (bytes(head.used_bytes)) " · "
+            (say("changed ", "更新于 ")) (time(&repo.modified_at.to_string())) " · "
+            @if repo.kind.has_history() { (bytes(head.used_bytes)) " · " }
             (number(repo.likes)) " " (say("likes", "赞"))
         }
     }

@@ -3,6 +3,7 @@
 //! To see a repository is asked of [`see`], and to read what stands in its files of
 //! [`access::may_read_files`], as at every other door; what is read is noted.
 
+mod bucket;
 mod compare;
 mod data;
 mod difference;
@@ -44,6 +45,7 @@ const MAX_REFS: usize = 200;
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/console/{lang}/r", get(list::page))
+        .route("/console/{lang}/r/buckets/{space}/{name}", get(bucket::page))
         .route("/console/{lang}/r/{kind}/{space}/{name}", get(front::page))
         .route("/console/{lang}/r/{kind}/{space}/{name}/tree/{revision}", get(files::root))
         .route("/console/{lang}/r/{kind}/{space}/{name}/tree/{revision}/{*path}", get(files::folder))
@@ -97,13 +99,27 @@ struct Named {
 impl FromRequestParts<App> for Visit {
     type Rejection = Response;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let named = Path::<Named>::from_request_parts(parts, app).await;
+        let named = named
+            .map(|Path(named)| (Kind::parse(&named.kind).filter(|kind| kind.has_history()), named.space, named.name));
+        Self::find(parts, app, named).await
+    }
+}
+
+impl Visit {
+    /// The repository of this kind and name, for whoever may see it.
+    async fn find(
+        parts: &mut Parts,
+        app: &App,
+        named: Result<(Option<Kind>, String, String), ApiError>,
+    ) -> Result<Self, Response> {
         let asked = Asked::from_request_parts(parts, app).await?;
         let Ok(Base(base)) = Base::from_request_parts(parts, app).await;
         let found = async {
             let Viewer(viewer) = Viewer::from_request_parts(parts, app).await?;
-            let Path(named): Path<Named> = Path::from_request_parts(parts, app).await?;
-            let seen = match Kind::parse(&named.kind).filter(|kind| kind.has_history()) {
-                Some(kind) => see(app, viewer.as_ref(), kind, &named.space, &named.name).await,
+            let (kind, space, name) = named?;
+            let seen = match kind {
+                Some(kind) => see(app, viewer.as_ref(), kind, &space, &name).await,
                 None => Err(RepoError::NotFound),
             };
             match (seen, viewer) {
@@ -118,9 +134,7 @@ impl FromRequestParts<App> for Visit {
             Err(error) => Err(fault(&asked, &error)),
         }
     }
-}
 
-impl Visit {
     const fn repo(&self) -> &Repo {
         &self.seen.repo
     }
@@ -172,6 +186,9 @@ impl Visit {
             (Tab::History, "/history/main".to_owned(), self.say("History", "历史")),
             (Tab::Discussions, "/discussions".to_owned(), self.say("Discussions", "讨论")),
         ];
+        if !repo.kind.has_history() {
+            tabs = vec![(Tab::Files, String::new(), self.say("Files", "文件"))];
+        }
         if repo.kind == Kind::Dataset {
             tabs.insert(1, (Tab::Rows, "/rows".to_owned(), self.say("Rows", "数据行")));
         }

@@ -22,7 +22,7 @@ const LEARNED_BYTES: u64 = 4 << 20;
 /// Most bytes that are gone through for one answer.
 pub const MAX_SCAN_BYTES: u64 = 256 << 20;
 /// Most bytes of the values in one answer.
-const MAX_ANSWER_BYTES: usize = 8 << 20;
+const MAX_ANSWER_BYTES: u64 = 8 << 20;
 /// Largest file that is one list of JSON.
 const MAX_LIST_BYTES: u64 = 8 << 20;
 /// Bytes of a column that are read at once, unless a page is longer.
@@ -46,6 +46,8 @@ pub struct Page {
     pub rows: Vec<Map<String, Value>>,
     /// Whether there would be more of what was asked for, but for a bound.
     pub partial: bool,
+    /// Their bytes, about as many as their JSON has.
+    pub size_bytes: u64,
 }
 
 /// A part of a dataset, open.
@@ -74,6 +76,11 @@ fn weight(value: &Value) -> usize {
         Value::Object(map) => 2 + map.iter().map(|(key, value)| key.len() + 4 + weight(value)).sum::<usize>(),
         _ => 8,
     }
+}
+
+/// Bytes of a row, as [`weight`] counts them.
+fn size_of(row: &Map<String, Value>) -> u64 {
+    row.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>() as u64
 }
 
 /// What a text of a table means, by the kind of its column.
@@ -323,8 +330,8 @@ impl<'a> Table<'a> {
         let _permit = AT_ONCE.acquire().await;
         let counts = self.counts().await?;
         let schema = if self.format == Format::Parquet { Schema::default() } else { self.learned().await? };
-        let mut page = Page { rows: Vec::new(), partial: false };
-        let (mut before, end, mut weighed) = (0_u64, offset.saturating_add(length), 0);
+        let mut page = Page { rows: Vec::new(), partial: false, size_bytes: 0 };
+        let (mut before, end) = (0_u64, offset.saturating_add(length));
         for (file, count) in self.files.iter().zip(&counts) {
             let (from, to) = (offset.max(before), end.min(before.saturating_add(count.rows)));
             if from < to {
@@ -334,11 +341,12 @@ impl<'a> Table<'a> {
                     _ => self.texts(file, skip, want, &schema).await?,
                 };
                 for row in rows {
-                    weighed += row.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>();
-                    if weighed > MAX_ANSWER_BYTES && !page.rows.is_empty() {
+                    let size = size_of(&row);
+                    if page.size_bytes + size > MAX_ANSWER_BYTES && !page.rows.is_empty() {
                         page.partial = true;
                         return Ok(page);
                     }
+                    page.size_bytes += size;
                     page.rows.push(row);
                 }
             }
@@ -372,7 +380,7 @@ impl<'a> Table<'a> {
                     names.iter().zip(texts).map(|(name, text)| (name.clone(), typed(text, kind(name)))).collect()
                 }
             };
-            weighed += row.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>();
+            weighed += size_of(&row);
             found.push(row);
             // One more than fits, so that it is seen that there is more.
             (found.len() as u64) < want && weighed <= MAX_ANSWER_BYTES

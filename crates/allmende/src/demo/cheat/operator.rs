@@ -290,6 +290,7 @@ async fn fork(scene: &mut Scene<'_>) -> Result<(), Failed> {
             train_rows: 100,
             held_out_rows: 20,
             bytes: None,
+            licence: None,
         })
     };
     let for_west = pose(&state, EAST, KeyClass::Governance, &scene.liar.governance.key, asset("for-west")?.into())?;

@@ -15,7 +15,7 @@ use crate::error::{ApiError, Code};
 use crate::exchange::ExchangeError;
 use crate::exchange::access::{self, Request, Status, Whose};
 use crate::extract::{self, Body, Path};
-use crate::repo::{Kind, Right};
+use crate::repo::{Kind, Right, reads};
 
 /// Requests in one page.
 const PAGE: usize = 100;
@@ -34,6 +34,11 @@ impl There {
     /// Refuses who may not read the files.
     pub(super) async fn may_read_files(&self, app: &App) -> Result<(), HubError> {
         Ok(access::may_read_files(app, self.principal.as_ref(), &self.seen.repo).await?)
+    }
+
+    /// Notes that so many bytes of what stands in the files were shown.
+    pub(super) fn note(&self, app: &App, bytes: u64) {
+        reads::note(app, self.principal.as_ref(), &self.seen.repo, bytes);
     }
 
     /// Refuses who may not decide who reads them.

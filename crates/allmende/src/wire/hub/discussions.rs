@@ -130,6 +130,9 @@ pub async fn details(
         let asked = url_pairs(&query.unwrap_or_default()).iter().any(|(key, _)| key == "diff");
         let differs = asked && there.may_read_files(&app).await.is_ok();
         let changes = pulls::changes(&git, &discussion, differs).await?;
+        if differs {
+            there.note(&app, changes.difference.len() as u64);
+        }
         map.insert("filesWithConflicts".to_owned(), changes.conflicts.into());
         map.insert("diff".to_owned(), changes.difference.into());
     }

@@ -1,5 +1,7 @@
 //! What the hub understands of a repository's files: tensors and their number, pickles, licences.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
@@ -129,6 +131,7 @@ async fn listing(
     let commit = commit_of(&git, &revision).await?;
     let file = File::at(&app, &there.seen.repo, &git, commit, &path).await?;
     let layout = tensors::layout(&app, &file).await?;
+    there.note(&app, layout.header_bytes);
     let page = Page::of(query);
     let mut whole = Summary::default();
     whole.add(&layout);
@@ -176,6 +179,7 @@ async fn difference(
     let compared = compare::headers(&app, &there.seen.repo, &git, old, new).await?;
     let page = Page::of(query);
     let found = compared.page(&app, page.start, page.limit, page.flag("all")).await?;
+    there.note(&app, found.compared_bytes());
     let tensors: Vec<Value> = found.tensors.iter().map(|(pair, fate)| changed(&compared, pair, *fate)).collect();
     let paths = |files: &[(File, u64)]| files.iter().map(|(file, _)| file.path.clone()).collect::<Vec<_>>();
     let answer = json!({
@@ -211,11 +215,12 @@ async fn sharded(
     // The first header is read before the answer begins: what is no model is refused, and not broken off.
     let mut files = files.into_iter();
     if let Some(file) = files.next() {
-        first.extend(header(&app, &file, true).await?);
+        first.extend(header(&app, &there, &file, true).await?);
     }
+    let there = Arc::new(there);
     let rest = futures::stream::iter(files).then(move |file| {
-        let app = app.clone();
-        async move { header(&app, &file, false).await.map(Bytes::from) }
+        let (app, there) = (app.clone(), Arc::clone(&there));
+        async move { header(&app, &there, &file, false).await.map(Bytes::from) }
     });
     let body = futures::stream::iter([Ok(Bytes::from(first))])
         .chain(rest)
@@ -224,9 +229,10 @@ async fn sharded(
 }
 
 /// A file's name and its header, as a member of an object.
-async fn header(app: &App, file: &File, first: bool) -> Result<Vec<u8>, ContentError> {
+async fn header(app: &App, there: &There, file: &File, first: bool) -> Result<Vec<u8>, ContentError> {
     let layout = tensors::layout(app, file).await?;
     let json = file.bytes(app, tensors::header_range(&layout)).await?;
+    there.note(app, json.len() as u64);
     let name = file.path.rsplit('/').next().unwrap_or_default();
     let mut all = format!("{}{}:", if first { "" } else { "," }, Value::from(name)).into_bytes();
     all.extend(json);

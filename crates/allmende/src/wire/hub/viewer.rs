@@ -172,6 +172,7 @@ async fn first_rows(State(app): State<App>, asked: Asked) -> Result<(HeaderMap, 
     let table = open.table(&app, split).await?;
     let page = table.page(0, PAGE).await?;
     let count = table.count().await?;
+    open.there.note(&app, page.size_bytes);
     let truncated = page.partial || count.partial || count.rows > page.rows.len() as u64;
     let answer = json!({
         "dataset": open.name(), "config": config.name, "split": split.name,
@@ -191,6 +192,7 @@ async fn rows(State(app): State<App>, asked: Asked) -> Result<(HeaderMap, Json<V
     let table = open.table(&app, split).await?;
     let page = table.page(offset, length).await?;
     let count = table.count().await?;
+    open.there.note(&app, page.size_bytes);
     let answer = json!({
         "features": features(table.features().await?), "rows": shown_rows(page.rows, offset, false),
         "num_rows_total": count.rows, "num_rows_per_page": PAGE, "partial": page.partial || count.partial,

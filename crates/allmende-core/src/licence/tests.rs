@@ -1,7 +1,6 @@
 //! The table's own rules, known cases, and what must hold for any input.
 
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 
@@ -73,24 +72,6 @@ fn known_cases() {
     let free = judge(&claim(&["mit"]), &[source("cc0-1.0", Relation::Changed)]);
     assert!(free.obligations.is_empty() && free.warnings().is_empty());
     assert_eq!(judge(&Claim::default(), &[]).answer, Answer::Unknown);
-}
-
-#[test]
-fn cards_are_read() {
-    assert_eq!(Claim::of(&json!({ "license": "mit" })), claim(&["mit"]));
-    assert_eq!(Claim::of(&json!({ "license": ["mit", "apache-2.0"] })), claim(&["mit", "apache-2.0"]));
-    assert_eq!(Claim::of(&json!({ "license": "other", "license_name": "gemma" })), claim(&["gemma"]));
-    assert_eq!(Claim::of(&json!({ "license": "other" })), claim(&["other"]));
-    assert_eq!(Claim::of(&json!({ "license": 1 })), Claim::default());
-    let card =
-        json!({ "base_model": ["a/b", "a/b"], "datasets": "c/d", "source_datasets": ["original", "extended|e/f"] });
-    let model = named_sources(Kind::Model, &card);
-    assert_eq!(
-        model,
-        [(Kind::Model, "a/b".to_owned(), Relation::Changed), (Kind::Dataset, "c/d".to_owned(), Relation::LearnedFrom),]
-    );
-    assert_eq!(named_sources(Kind::Dataset, &card), [(Kind::Dataset, "e/f".to_owned(), Relation::Changed)]);
-    assert!(named_sources(Kind::Space, &card).is_empty());
 }
 
 fn any_id() -> impl Strategy<Value = String> {

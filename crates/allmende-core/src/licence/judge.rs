@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::table::{Licence, Onward, find};
 
 /// What a card says about the licence: every identifier that it names. Empty when it names none.
@@ -12,22 +10,6 @@ use super::table::{Licence, Onward, find};
 pub struct Claim(pub Vec<String>);
 
 impl Claim {
-    /// What `card` says. `other` is what its `license_name` says, if that is an identifier.
-    #[must_use]
-    pub fn of(card: &Value) -> Self {
-        let texts: Vec<&str> = match card.get("license") {
-            Some(Value::String(text)) => vec![text],
-            Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        let named = card.get("license_name").and_then(Value::as_str);
-        let read = |text: &str| match named {
-            Some(name) if text.trim().eq_ignore_ascii_case("other") => name.to_owned(),
-            _ => text.to_owned(),
-        };
-        Self(texts.into_iter().map(read).collect())
-    }
-
     /// The licences, each of which holds; none when one is unknown, or none is named.
     fn known(&self) -> Option<Vec<&'static Licence>> {
         if self.0.is_empty() { None } else { self.0.iter().map(|id| find(id)).collect() }
@@ -134,6 +116,22 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// What whoever changes the card should hear: nothing if there is nothing to say.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = match self.answer {
+            Answer::Compatible => Vec::new(),
+            Answer::Unknown => self.reasons.iter().map(|reason| format!("licence not settled: {reason}")).collect(),
+            Answer::Incompatible => self.reasons.iter().map(|reason| format!("licence conflict: {reason}")).collect(),
+        };
+        all.extend(
+            self.obligations
+                .iter()
+                .map(|(obligation, sources)| format!("owed to {}: {}", sources.join(", "), obligation.text())),
+        );
+        all
+    }
+
     fn against(&mut self, answer: Answer, reason: String) {
         self.answer = self.answer.max(answer);
         if !self.reasons.contains(&reason) {

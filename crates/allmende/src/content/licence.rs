@@ -1,15 +1,8 @@
-//! What a repository may be under, given what it was made from. [`judge()`] is the pure rule; here its sources are found.
-//!
-//! It is help for people, not counsel: it says what the texts of well-known licences ask, and never yes where it does not
-//! know.
+//! What a repository may be under, given what it was made from: what its card says, and what the cards of its sources say.
+//! The rule is [`judge()`]'s.
 
-mod judge;
-mod table;
-
+use allmende_core::licence::{Claim, Relation, Source, Verdict, judge};
 use serde_json::Value;
-
-pub use judge::{Answer, Claim, Obligation, Relation, Source, Verdict, judge};
-pub use table::{Licence, Onward, TABLE, find};
 
 use super::ContentError;
 use crate::account::Principal;
@@ -20,6 +13,22 @@ use crate::repo::{Kind, RepoError, store};
 
 /// Most sources that are looked up; what is beyond is unknown.
 const MAX_SOURCES: usize = 50;
+
+/// What `card` says. `other` is what its `license_name` says, if that is an identifier.
+#[must_use]
+pub fn claimed(card: &Value) -> Claim {
+    let texts: Vec<&str> = match card.get("license") {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let named = card.get("license_name").and_then(Value::as_str);
+    let read = |text: &str| match named {
+        Some(name) if text.trim().eq_ignore_ascii_case("other") => name.to_owned(),
+        _ => text.to_owned(),
+    };
+    Claim(texts.into_iter().map(read).collect())
+}
 
 /// What a card says that its repository was made from: kind, name, and what it is for it.
 #[must_use]
@@ -61,7 +70,7 @@ pub async fn of(app: &App, principal: Option<&Principal>, kind: Kind, card: &Val
         let claim = if i < MAX_SOURCES { claim(app, principal, kind, &name).await? } else { Claim::default() };
         sources.push(Source { name, relation, claim });
     }
-    Ok(judge(&Claim::of(card), &sources))
+    Ok(judge(&claimed(card), &sources))
 }
 
 async fn claim(app: &App, principal: Option<&Principal>, kind: Kind, full: &str) -> Result<Claim, ContentError> {
@@ -73,26 +82,37 @@ async fn claim(app: &App, principal: Option<&Principal>, kind: Kind, full: &str)
     };
     let head = store::head(&mut *app.db.read().await?, &seen.repo.id).await?;
     let head: Head = serde_json::from_str(&head).unwrap_or_default();
-    Ok(head.card.as_ref().map(Claim::of).unwrap_or_default())
-}
-
-impl Verdict {
-    /// What whoever changes the card should hear: nothing if there is nothing to say.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut all: Vec<String> = match self.answer {
-            Answer::Compatible => Vec::new(),
-            Answer::Unknown => self.reasons.iter().map(|reason| format!("licence not settled: {reason}")).collect(),
-            Answer::Incompatible => self.reasons.iter().map(|reason| format!("licence conflict: {reason}")).collect(),
-        };
-        all.extend(
-            self.obligations
-                .iter()
-                .map(|(obligation, sources)| format!("owed to {}: {}", sources.join(", "), obligation.text())),
-        );
-        all
-    }
+    Ok(head.card.as_ref().map(claimed).unwrap_or_default())
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim(ids: &[&str]) -> Claim {
+        Claim(ids.iter().map(|id| (*id).to_owned()).collect())
+    }
+
+    #[test]
+    fn cards_are_read() {
+        assert_eq!(claimed(&json!({ "license": "mit" })), claim(&["mit"]));
+        assert_eq!(claimed(&json!({ "license": ["mit", "apache-2.0"] })), claim(&["mit", "apache-2.0"]));
+        assert_eq!(claimed(&json!({ "license": "other", "license_name": "gemma" })), claim(&["gemma"]));
+        assert_eq!(claimed(&json!({ "license": "other" })), claim(&["other"]));
+        assert_eq!(claimed(&json!({ "license": 1 })), Claim::default());
+        let card =
+            json!({ "base_model": ["a/b", "a/b"], "datasets": "c/d", "source_datasets": ["original", "extended|e/f"] });
+        let model = named_sources(Kind::Model, &card);
+        assert_eq!(
+            model,
+            [
+                (Kind::Model, "a/b".to_owned(), Relation::Changed),
+                (Kind::Dataset, "c/d".to_owned(), Relation::LearnedFrom),
+            ]
+        );
+        assert_eq!(named_sources(Kind::Dataset, &card), [(Kind::Dataset, "e/f".to_owned(), Relation::Changed)]);
+        assert!(named_sources(Kind::Space, &card).is_empty());
+    }
+}
