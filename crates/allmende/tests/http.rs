@@ -35,7 +35,7 @@ pub fn nouns(keys: impl KeyDirectory) -> Nouns {
         consequence: |_, _| Vec::new(),
         prepare: |_, _, _| Box::pin(async { Ok(()) }),
         conduct: |_, _| (),
-        tell: |_, _, _| Box::pin(async {}),
+        tell: |_, _, _| Box::pin(async { true }),
     }
 }
 

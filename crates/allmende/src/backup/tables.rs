@@ -92,6 +92,7 @@ pub const LEFT_OUT: &[&str] = &[
     "p_key_statements",
     "p_members",
     "p_party_keys",
+    "ref_moves",
     "restores",
     "schema_migrations",
     "tokens",

@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod copy;
+pub mod gate;
 pub mod history;
 pub mod incoming;
 pub mod merge;
@@ -232,6 +233,7 @@ const ALWAYS: &[&str] = &[
     "core.protectHFS=true",
     "core.protectNTFS=true",
     "core.fsync=committed",
+    "core.filesRefLockTimeout=1000",
     "core.quotePath=false",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -286,6 +288,7 @@ impl GitRepo {
     pub async fn create(&self) -> Result<(), GitError> {
         tokio::fs::create_dir_all(&self.dir).await?;
         self.run(["init", "--quiet", "--bare", "--initial-branch=main", "--template="], &[]).await?;
+        self.gate().await?;
         Ok(())
     }
 

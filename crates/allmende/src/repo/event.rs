@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Repo;
 use crate::app::App;
 use crate::git::Oid;
+use crate::git::refs::Change;
 
 /// A ref that moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,13 @@ pub struct RefUpdate {
     pub old: Option<Oid>,
     /// Where it leads now; nothing if it is gone.
     pub new: Option<Oid>,
+}
+
+impl From<&Change> for RefUpdate {
+    fn from(change: &Change) -> Self {
+        let there = |oid: Oid| (oid != Oid::ZERO).then_some(oid);
+        Self { name: change.name.clone(), old: there(change.old), new: there(change.new) }
+    }
 }
 
 /// What happened to a discussion or to a comment.
@@ -47,7 +55,12 @@ pub enum Event {
     /// Its owner has set something.
     Configured,
     /// Branches, tags or pull requests' refs moved.
-    Refs(Vec<RefUpdate>),
+    Refs {
+        /// By which a move that is told twice is known for one.
+        id: String,
+        /// What moved.
+        updates: Vec<RefUpdate>,
+    },
     /// A discussion or pull request, as payloads show it; with a comment it is about the comment.
     Discussion {
         /// What happened to it.
@@ -59,17 +72,10 @@ pub enum Event {
     },
 }
 
-/// Hears of events.
-pub type Tell = for<'a> fn(&'a App, &'a Repo, Event) -> BoxFuture<'a, ()>;
+/// Hears of events, and says whether it has taken one up.
+pub type Tell = for<'a> fn(&'a App, &'a Repo, Event) -> BoxFuture<'a, bool>;
 
-/// Tells whoever listens. It fails nobody: what happened has happened.
-pub async fn tell(app: &App, repo: &Repo, event: Event) {
-    (app.nouns.tell)(app, repo, event).await;
-}
-
-/// Tells of one ref that moved; [`Oid::ZERO`] stands for none.
-pub async fn tell_ref(app: &App, repo: &Repo, name: &str, old: Oid, new: Oid) {
-    let there = |oid| (oid != Oid::ZERO).then_some(oid);
-    let update = RefUpdate { name: name.to_owned(), old: there(old), new: there(new) };
-    tell(app, repo, Event::Refs(vec![update])).await;
+/// Tells whoever listens, and gives whether they took it up. It fails nobody: what happened has happened.
+pub async fn tell(app: &App, repo: &Repo, event: Event) -> bool {
+    (app.nouns.tell)(app, repo, event).await
 }

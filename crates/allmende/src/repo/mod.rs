@@ -12,6 +12,7 @@ pub mod cited;
 pub mod event;
 pub mod find;
 pub mod large;
+pub mod moving;
 mod name;
 pub mod ops;
 pub mod owned;
@@ -19,6 +20,7 @@ pub mod place;
 pub mod push;
 pub mod quota;
 pub mod reads;
+pub mod reindex;
 pub mod store;
 pub mod terms;
 

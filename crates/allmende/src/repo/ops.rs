@@ -172,7 +172,7 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
         NewRepo { kind, owner, name, creator: principal.account.id.clone(), private, collaboration: None, settings };
     let id = new_id()?;
     if !kind.has_history() {
-        let repo = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await })?;
+        let repo = transaction!(app.db, tx => { store::create(tx, &id, &new, None, now).await })?;
         tell(app, &repo, Event::Created).await;
         return Ok(repo);
     }
@@ -191,10 +191,10 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     }
     let first = builder.finish().await?;
     git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
-    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
+    let head = super::card::head(&git, first).await?;
+    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, Some(&head), now).await });
     match &created {
         Ok(repo) => {
-            super::changes::note_head(app, &id, &git, first).await?;
             tell(app, repo, Event::Created).await;
         }
         Err(_) => git.remove().await?,

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use allmende_core::digest::Digest;
 
 use super::attributes::LARGE_BYTES;
-use super::changes::note_head;
-use super::event::{Event, RefUpdate, tell};
+use super::moving::{move_each, move_refs};
 use super::ops::{MAIN, Seen};
-use super::{RepoError, Right, large, quota, store};
+use super::{RepoError, Right, large, quota};
 use crate::app::App;
 use crate::git::incoming::{Incoming, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
@@ -192,7 +191,7 @@ pub async fn land(
     together: bool,
 ) -> Result<Vec<Outcome>, RepoError> {
     seen.require(Right::Write)?;
-    let work = landing(app.clone(), seen.repo.id.clone(), seen.git(app), incoming, changes, together);
+    let work = landing(app.clone(), seen.repo.id.clone(), incoming, changes, together);
     let done = app.tasks.spawn(work).await;
     done.map_err(|e| GitError::Io(std::io::Error::other(e)))?
 }
@@ -200,7 +199,6 @@ pub async fn land(
 async fn landing(
     app: App,
     repo: String,
-    git: GitRepo,
     incoming: Incoming,
     changes: Vec<Change>,
     together: bool,
@@ -217,29 +215,20 @@ async fn landing(
             let other = || Err("another ref of the same push was refused".to_owned());
             return Ok(outcomes.into_iter().map(|outcome| outcome.and_then(|()| other())).collect());
         }
-        let outcome = moved(git.change_refs(&changes).await)?;
+        let outcome = match move_refs(&app, &repo, changes).await {
+            Err(RepoError::Git(error)) => moved(Err(error))?,
+            other => Ok(other?),
+        };
         outcomes.fill(outcome);
     } else {
-        for (change, outcome) in changes.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            *outcome = moved(git.change_refs(std::slice::from_ref(change)).await)?;
+        let admitted = changes.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let admitted: Vec<Change> = admitted.map(|(change, _)| change).collect();
+        let mut landed = move_each(&app, &repo, admitted).await?.into_iter();
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+            *outcome = moved(landed.next().ok_or(GitError::Answer("an outcome is missing"))?)?;
         }
     }
     crate::faults::point("push.after_refs");
-    let main = changes.iter().zip(&outcomes).any(|(change, outcome)| change.name == MAIN && outcome.is_ok());
-    if main {
-        // Others may have moved it again: what stands there counts.
-        let head = git.resolve(MAIN).await?;
-        note_head(&app, &repo, &git, head).await?;
-    }
-    let there = |oid: Oid| (oid != Oid::ZERO).then_some(oid);
-    let done = changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-    let update =
-        |change: &Change| RefUpdate { name: change.name.clone(), old: there(change.old), new: there(change.new) };
-    let updates: Vec<RefUpdate> = done.map(|(change, _)| update(change)).collect();
-    let repo = store::by_id(&mut *app.db.read().await?, &repo).await?;
-    if let Some(repo) = repo.filter(|_| !updates.is_empty()) {
-        tell(&app, &repo, Event::Refs(updates)).await;
-    }
     Ok(outcomes)
 }
 

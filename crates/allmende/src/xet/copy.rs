@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::git::reach::History;
 use crate::git::{GitError, GitRepo};
-use crate::repo::changes::note_head;
+use crate::repo::card::{self, Head};
 use crate::repo::event::{Event, tell};
 use crate::repo::ops::{MAIN, Wanted};
 use crate::repo::store::{NewRepo, create, find};
@@ -100,7 +100,9 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
     let Repo { id, kind, owner, name, creator, settings, .. } = to;
     let new = NewRepo { kind, owner, name, creator, private, collaboration: None, settings };
     let made = match copied {
-        Ok(()) => transaction!(app.db, tx => { create(tx, &id, &new, now).await }).map_err(XetError::from),
+        Ok(head) => {
+            transaction!(app.db, tx => { create(tx, &id, &new, head.as_ref(), now).await }).map_err(XetError::from)
+        }
         Err(error) => Err(error),
     };
     let repo = match made {
@@ -110,14 +112,12 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
             return Err(error);
         }
     };
-    if let Ok(head) = git.resolve(MAIN).await {
-        note_head(app, &id, &git, head).await?;
-    }
     tell(app, &repo, Event::Created).await;
     Ok(repo)
 }
 
-async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<(), XetError> {
+/// Copies everything; gives the index of the head of main, if there is one.
+async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<Option<Head>, XetError> {
     history(&app.git.repo(&from.id), git).await.map_err(RepoError::from)?;
     let mut cited = HashMap::new();
     let note = |found: crate::git::reach::Cited| {
@@ -131,7 +131,10 @@ async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<()
             file(app, from, to, &sha256).await?;
         }
     }
-    Ok(())
+    match git.resolve(MAIN).await {
+        Ok(commit) => Ok(Some(card::head(git, commit).await.map_err(RepoError::from)?)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Copies branches and tags, and what they lead to: nothing that only pull requests have, or that was left behind.

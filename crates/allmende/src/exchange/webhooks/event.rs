@@ -1,5 +1,6 @@
 //! From what happened to what is sent: the payload in the form of the public hub's third version.
 
+use allmende_core::digest::Digest;
 use serde_json::{Map, Value, json};
 
 use super::store::{self, Delivery, State};
@@ -22,12 +23,14 @@ const MAX_WAITING: i64 = 1_000;
 /// Largest payload, in bytes: a comment's text is bounded where it is taken.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
-/// Queues an event for every webhook that watches the repository and whose owner may see it. It fails nobody: what
-/// happened has happened.
-pub async fn happened(app: &App, repo: &Repo, event: Event) {
-    if let Err(error) = queue(app, repo, &event).await {
+/// Queues an event for every webhook that watches the repository and whose owner may see it, and gives whether it could. It
+/// fails nobody: what happened has happened.
+pub async fn happened(app: &App, repo: &Repo, event: Event) -> bool {
+    let queued = queue(app, repo, &event).await;
+    if let Err(error) = &queued {
         tracing::error!(repo = repo.id, %error, "an event was not queued for webhooks");
     }
+    queued.is_ok()
 }
 
 /// The account as whoever its webhooks speak for: it reads what it may read.
@@ -75,7 +78,7 @@ async fn queue(app: &App, repo: &Repo, event: &Event) -> Result<(), ExchangeErro
             return Ok(());
         }
         new.push(Delivery {
-            id: new_id()?,
+            id: id_of(event, &webhook)?,
             webhook,
             repo: repo.id.clone(),
             event: what.to_owned(),
@@ -104,6 +107,16 @@ async fn queue(app: &App, repo: &Repo, event: &Event) -> Result<(), ExchangeErro
         tracing::warn!(repo = repo.id, dropped, "webhooks with too much to send miss an event");
     }
     Ok(())
+}
+
+/// The id of a delivery. What may be told twice, by whoever did it and by whoever cleared up after them, gets the same.
+fn id_of(event: &Event, webhook: &str) -> Result<String, ExchangeError> {
+    match event {
+        Event::Refs { id, .. } => {
+            Ok(Digest::of_parts(&[id.as_bytes(), b"\n", webhook.as_bytes()]).hex()[..24].to_owned())
+        }
+        _ => Ok(new_id()?),
+    }
 }
 
 /// The address of this hub where no request says by which name it is known.
@@ -143,7 +156,7 @@ fn payload(base: &str, repo: &Repo, head: &Head, event: &Event) -> (&'static str
         Event::Removed => "repo:delete",
         Event::Moved { .. } => "repo:move",
         Event::Configured => "repo.config:update",
-        Event::Refs(_) => "repo.content:update",
+        Event::Refs { .. } => "repo.content:update",
         Event::Discussion { action, comment: None, .. } => match action {
             Action::Create => "discussion:create",
             Action::Update => "discussion:update",
@@ -162,7 +175,7 @@ fn payload(base: &str, repo: &Repo, head: &Head, event: &Event) -> (&'static str
         Event::Moved { name, owner } => {
             map.insert("movedTo".to_owned(), json!({ "name": name, "owner": { "id": owner } }));
         }
-        Event::Refs(updates) => {
+        Event::Refs { updates, .. } => {
             let text = |oid: &Option<crate::git::Oid>| oid.map(|oid| oid.to_string());
             let one = |RefUpdate { name, old, new }: &RefUpdate| json!({ "ref": name, "oldSha": text(old), "newSha": text(new) });
             map.insert("updatedRefs".to_owned(), updates.iter().map(one).collect());

@@ -1,7 +1,8 @@
 //! Webhooks: whoever wants to be told of what happens to repositories that they may see.
 //!
-//! An event is queued in the database after it happened; a crash in between loses it. From then on it is sent at least once,
-//! or its log says why not.
+//! An event is queued in the database after it happened. That refs moved is told also when the process dies in between
+//! ([`crate::repo::moving`]); what else happened, and nobody was answered, may be lost with it. From then on it is sent at least
+//! once, or its log says why not.
 
 mod event;
 mod send;
