@@ -38,7 +38,9 @@ fn called(text: &str) -> Option<(Kind, &str, &str)> {
     let (first, second, third) = (parts.next()?, parts.next()?, parts.next());
     let (kind, owner, name) = match third {
         None => (Kind::Model, first, second),
-        Some(name) => (Kind::ALL.into_iter().find(|kind| kind.prefix().strip_suffix('/') == Some(first))?, second, name),
+        Some(name) => {
+            (Kind::ALL.into_iter().find(|kind| kind.prefix().strip_suffix('/') == Some(first))?, second, name)
+        }
     };
     (parts.next().is_none() && !owner.is_empty() && !name.is_empty()).then_some((kind, owner, name))
 }

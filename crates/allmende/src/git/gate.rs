@@ -6,11 +6,12 @@
 //! same name, rename that one to the ref, and report as done what is nowhere. Several processes of a hub, on several machines,
 //! may move the refs of one repository, so no lock in memory helps.
 //!
-//! Therefore a call that moves refs is given the repository by the path `gates/<number>`, a symbolic link to the repository
-//! itself. Whoever takes a lock over renames that link first, to a name that nobody else knows. From that instant every path
-//! that earlier calls use leads nowhere: nothing that they do reaches the repository, however late they wake up. Then the dead
-//! locks are removed, by the path that is known here alone, so that also this can be taken over; and the link gets the next
-//! number, at which others go on. A rename is atomic: of several who close a gate one does.
+//! Therefore a call that moves refs is given the repository by the path `gates/<number>`, a symbolic link to
+//! `gates/open.<number>`, which is one to the repository itself. Whoever takes a lock over renames the latter first, to a name
+//! that nobody else knows. From that instant every path that earlier calls use leads nowhere: nothing that they do reaches the
+//! repository, however late they wake up. Then the dead locks are removed, by the path that is known here alone, so that also
+//! this can be taken over; and the link gets the next number, at which others go on. A rename is atomic: of several who close a
+//! gate one does. The links by number stay: git makes folders that it misses, and where a link stands it can make none.
 //!
 //! Nothing of this is asked of whoever reads, and a move costs one look into a folder.
 
@@ -20,8 +21,10 @@ use std::time::{Duration, Instant};
 
 use super::{GitError, GitRepo};
 
-/// The folder with the link, in the folder of the repository. There is always exactly one link in it.
+/// The folder with the links, in the folder of the repository.
 const FOLDER: &str = "gates";
+/// How the name of the link to the repository begins. There is always exactly one.
+const OPEN: &str = "open.";
 /// How long locks may take to be removed: whoever closed a gate for longer has died over it.
 const CLEANING: Duration = Duration::from_secs(10);
 /// How often is looked whether a closed gate opens again.
@@ -44,10 +47,21 @@ enum Standing {
     Closed(u64, String),
 }
 
+/// What the link to the repository is called while the gate of this number is open.
+fn name(number: u64) -> String {
+    format!("{OPEN}{number}")
+}
+
+/// What it is called while its locks are removed, before the gate of this number opens: no two are called so.
+fn name_of_own(number: u64) -> std::io::Result<String> {
+    Ok(format!("{OPEN}{number}.{}", random()?))
+}
+
 /// The standing that the name of a link says.
 fn read_name(name: &str) -> Option<Standing> {
-    match name.split_once('.') {
-        None => name.parse().ok().map(Standing::Open),
+    let number = name.strip_prefix(OPEN)?;
+    match number.split_once('.') {
+        None => number.parse().ok().map(Standing::Open),
         Some((number, _)) => number.parse().ok().map(|number| Standing::Closed(number, name.to_owned())),
     }
 }
@@ -89,7 +103,8 @@ fn random() -> std::io::Result<String> {
 fn make(dir: &Path) -> std::io::Result<()> {
     let folder = dir.join(format!("{FOLDER}.{}", random()?));
     std::fs::create_dir(&folder)?;
-    std::os::unix::fs::symlink("..", folder.join("1"))?;
+    std::os::unix::fs::symlink("..", folder.join(name(1)))?;
+    std::os::unix::fs::symlink(name(1), folder.join("1"))?;
     // A folder that is not empty is not replaced: there is one first gate.
     let made = std::fs::rename(&folder, dir.join(FOLDER));
     if made.is_err() {
@@ -144,7 +159,14 @@ fn clean(dir: &Path, name: &str, number: u64) -> std::io::Result<bool> {
         // A path that is not there any more: somebody else goes on.
         Err(error) if error.kind() == ErrorKind::NotFound && !through.exists() => Ok(false),
         Err(error) => Err(error),
-        Ok(()) => rename(dir, name, &number.to_string()),
+        Ok(()) => {
+            let by_number = dir.join(FOLDER).join(number.to_string());
+            match std::os::unix::fs::symlink(self::name(number), by_number) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            rename(dir, name, &self::name(number))
+        }
     }
 }
 
@@ -158,7 +180,7 @@ fn open(dir: &Path) -> std::io::Result<Gate> {
             Standing::Closed(number, name) => match &seen {
                 Some((before, since)) if *before == name => {
                     if since.elapsed() > CLEANING {
-                        let own = format!("{number}.{}", random()?);
+                        let own = name_of_own(number)?;
                         if rename(dir, &name, &own)? {
                             clean(dir, &own, number)?;
                         }
@@ -174,8 +196,8 @@ fn open(dir: &Path) -> std::io::Result<Gate> {
 
 fn close(dir: &Path, gate: &Gate) -> std::io::Result<Option<Gate>> {
     let number = gate.0 + 1;
-    let own = format!("{number}.{}", random()?);
-    let closed = rename(dir, &gate.0.to_string(), &own)? && clean(dir, &own, number)?;
+    let own = name_of_own(number)?;
+    let closed = rename(dir, &name(gate.0), &own)? && clean(dir, &own, number)?;
     Ok(closed.then_some(Gate(number)))
 }
 
@@ -248,6 +270,7 @@ mod tests {
         std::fs::write(dir.join("refs/heads/main.lock"), "other").unwrap();
         assert!(std::fs::rename(early.join("main.lock"), early.join("main")).is_err());
         assert!(!dir.join("refs/heads/main").exists());
+        assert!(std::fs::create_dir_all(&early).is_err(), "nor does it make a place of its own");
     }
 
     #[test]
@@ -256,13 +279,13 @@ mod tests {
         let dir = dir.path();
         std::fs::create_dir_all(dir.join("refs")).unwrap();
         open(dir).unwrap();
-        assert!(rename(dir, "1", "2.dead").unwrap());
-        assert_eq!(standing(dir).unwrap(), Standing::Closed(2, "2.dead".to_owned()));
+        assert!(rename(dir, "open.1", "open.2.dead").unwrap());
+        assert_eq!(standing(dir).unwrap(), Standing::Closed(2, "open.2.dead".to_owned()));
         let began = Instant::now();
         assert_eq!(open(dir).unwrap(), Gate(2));
         assert!(began.elapsed() >= CLEANING);
         std::fs::write(dir.join("refs/x.lock"), "living").unwrap();
-        assert!(!clean(dir, "2.dead", 2).unwrap());
+        assert!(!clean(dir, "open.2.dead", 2).unwrap());
         assert!(dir.join("refs/x.lock").exists());
     }
 }
