@@ -8,6 +8,7 @@ pub mod copy;
 pub mod gate;
 pub mod history;
 pub mod incoming;
+pub mod leftovers;
 pub mod merge;
 pub mod objects;
 mod path;

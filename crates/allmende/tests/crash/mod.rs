@@ -1,5 +1,6 @@
 //! Crashes of real processes: a hub and nodes that die at chosen and at random instants, disks that fill up.
 
+mod collecting;
 mod disk;
 mod doors;
 mod faults;
