@@ -29,16 +29,13 @@ CREATE TABLE device_misses (
     since BIGINT NOT NULL
 );
 
--- What happened to repositories and was not handed on to webhooks yet, written with the change itself. Of refs, which move
--- in no transaction, first what is about to happen.
+-- What happened to repositories and was not handed on to webhooks yet, written with the change itself.
 CREATE TABLE repo_events (
     id TEXT NOT NULL PRIMARY KEY,
     repo TEXT NOT NULL,
     -- The repository as it was, as far as who may see it follows from that.
     kept TEXT NOT NULL,
     event TEXT NOT NULL,
-    -- 0 for what was about to happen.
-    happened BIGINT NOT NULL,
     created_at BIGINT NOT NULL
 );
-CREATE INDEX repo_events_by_time ON repo_events (happened, created_at);
+CREATE INDEX repo_events_by_time ON repo_events (created_at);

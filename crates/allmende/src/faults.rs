@@ -29,7 +29,10 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// Those of a push by git, which have a test of their own.
-pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "event.after_refs", "push.after_refs"];
+pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "push.after_refs"];
+
+/// Those of a commit by the API, which have a test of their own.
+pub const REF_POINTS: &[&str] = &["refs.noted", "refs.moved", "refs.indexed", "refs.told"];
 
 /// Those of a release that becomes a repository, which have a test of their own.
 pub const RELEASE_POINTS: &[&str] = &["release.before_commit", "release.before_ref"];
@@ -54,7 +57,7 @@ fn armed() -> Option<Armed> {
 /// The only place of the library that reads the environment: a fault has to work below every layer of settings.
 pub fn point(name: &'static str) {
     debug_assert!(
-        [POINTS, PUSH_POINTS, RELEASE_POINTS].iter().any(|points| points.contains(&name)),
+        [POINTS, PUSH_POINTS, REF_POINTS, RELEASE_POINTS].iter().any(|points| points.contains(&name)),
         "fault point {name} is not in the table"
     );
     let Some(armed) = ARMED.get_or_init(armed) else { return };

@@ -4,7 +4,7 @@ use crate::app::{App, Nouns, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::exchange::webhooks;
-use crate::repo::reads;
+use crate::repo::{moving, reads};
 use crate::{backup, node, party, run};
 
 mod housekeeping;
@@ -36,6 +36,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     app.tasks.spawn(housekeeping::keep(app.clone()));
     app.tasks.spawn(webhooks::keep(app.clone()));
     app.tasks.spawn(reads::keep(app.clone()));
+    app.tasks.spawn(moving::keep(app.clone()));
     node::outside::ask_all(&app)?;
     if app.config.export_tiles {
         app.tasks.spawn(backup::keep(app.clone()));

@@ -95,6 +95,7 @@ pub const LEFT_OUT: &[&str] = &[
     "p_key_statements",
     "p_members",
     "p_party_keys",
+    "ref_moves",
     "repo_events",
     "restores",
     "schema_migrations",

@@ -16,6 +16,8 @@ use crate::xet::XetError;
 use crate::xet::check;
 use crate::xet::collect::{self, How, Place};
 
+pub use super::reindex::Reindex;
+
 /// Look after the data of a hub, on its own machine.
 #[derive(Debug, Subcommand)]
 pub enum Hub {
@@ -23,6 +25,8 @@ pub enum Hub {
     Fsck(Fsck),
     /// Remove large files, and parts of them, that nothing needs
     Gc(Gc),
+    /// Write anew what the database says of histories and git says too
+    Reindex(Reindex),
 }
 
 impl Hub {
@@ -34,6 +38,7 @@ impl Hub {
         match self {
             Self::Fsck(command) => command.run(context).await,
             Self::Gc(command) => command.run(context).await,
+            Self::Reindex(command) => command.run(context).await,
         }
     }
 }

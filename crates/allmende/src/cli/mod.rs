@@ -41,6 +41,7 @@ pub mod passphrase;
 pub mod plan;
 mod quota;
 pub mod reference;
+mod reindex;
 pub mod repository;
 pub mod run;
 pub mod serve;

@@ -6,11 +6,14 @@ use crate::app::App;
 use crate::git::merge::Merge;
 use crate::git::refs::Change;
 use crate::git::{GitError, GitRepo, Oid};
-use crate::repo::changes::note_head;
-use crate::repo::event::{Action, RefUpdate, moving};
-use crate::repo::ops::{MAIN, Seen, author};
+use crate::repo::event::Action;
+use crate::repo::moving::move_refs;
+use crate::repo::ops::{Seen, author};
 use crate::repo::{RepoError, Right};
 use crate::transaction;
+
+/// Commits of the branch that are looked through for a merge that nobody noted.
+const RECENT: u64 = 1_000;
 
 /// What a pull request begins with.
 #[derive(Debug, Clone)]
@@ -83,6 +86,15 @@ pub async fn of_ref(
     if !pull.status.is_open() {
         return Err(RepoError::Forbidden("This pull request is over: nothing can be added to it"));
     }
+    let git = seen.git(app);
+    if let Err(GitError::NoRevision(_)) = git.resolve(revision).await {
+        // Whoever opened it died before its ref was made.
+        let new = git.resolve(&pull.base).await?;
+        match git.change_refs(&[Change { name: revision.to_owned(), old: Oid::ZERO, new }]).await {
+            Ok(()) | Err(GitError::Moved(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
     Ok(Some(pull))
 }
 
@@ -145,6 +157,18 @@ pub async fn changes(git: &GitRepo, pull: &Discussion, with_difference: bool) ->
     Ok(changes)
 }
 
+/// The message of the commit that a pull request is merged with.
+fn title(pull: &Discussion) -> String {
+    format!("{} (#{})", pull.title, pull.num)
+}
+
+/// The commit that the pull request was merged with already, if a process died before it could say so.
+async fn merged(git: &GitRepo, pull: &Discussion, base: Oid, other: Oid) -> Result<Option<Oid>, GitError> {
+    let latest = git.history(base, 0, RECENT).await?;
+    let found = latest.into_iter().find(|c| c.parents.get(1) == Some(&other) && c.title == title(pull));
+    Ok(found.map(|commit| commit.oid))
+}
+
 /// Takes a pull request: merges its commits into the branch that it is for.
 ///
 /// # Errors
@@ -164,21 +188,22 @@ pub async fn merge(
     }
     let git = seen.git(app);
     let (base, other) = (git.resolve(&pull.base).await?, git.resolve(&pull.git_ref()).await?);
-    let tree = match git.try_merge(base, other).await? {
-        Merge::Tree(tree) => tree,
-        Merge::Conflicts(_) => {
-            return Err(RepoError::Forbidden("The pull request has conflicts with the branch that it is for"));
+    let now = app.clock.now();
+    let new = match merged(&git, &pull, base, other).await? {
+        Some(new) => new,
+        None => {
+            let tree = match git.try_merge(base, other).await? {
+                Merge::Tree(tree) => tree,
+                Merge::Conflicts(_) => {
+                    return Err(RepoError::Forbidden("The pull request has conflicts with the branch that it is for"));
+                }
+            };
+            let title = title(&pull);
+            let new = git.commit_tree(tree, &[base, other], &author(principal), &title, now).await?;
+            move_refs(app, &seen.repo.id, vec![Change { name: pull.base.clone(), old: base, new }]).await?;
+            new
         }
     };
-    let (now, who) = (app.clock.now(), author(principal));
-    let message = format!("{} (#{})", pull.title, pull.num);
-    let new = git.commit_tree(tree, &[base, other], &who, &message, now).await?;
-    let update = RefUpdate::new(&pull.base, base, new);
-    let change = [Change { name: pull.base.clone(), old: base, new }];
-    moving(app, &seen.repo, vec![update], git.change_refs(&change)).await??;
-    if pull.base == MAIN {
-        note_head(app, &seen.repo.id, &git, new).await?;
-    }
     pull.status = Status::Merged;
     pull.merge_commit = Some(new.to_string());
     let text = text.map(super::comment).transpose()?;

@@ -5,8 +5,10 @@
 
 pub mod commit;
 pub mod copy;
+pub mod gate;
 pub mod history;
 pub mod incoming;
+pub mod leftovers;
 pub mod merge;
 pub mod objects;
 mod path;
@@ -251,6 +253,7 @@ const ALWAYS: &[&str] = &[
     "core.protectHFS=true",
     "core.protectNTFS=true",
     "core.fsync=committed",
+    "core.filesRefLockTimeout=1000",
     "core.quotePath=false",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -315,6 +318,7 @@ impl GitRepo {
     pub async fn create(&self) -> Result<(), GitError> {
         tokio::fs::create_dir_all(&self.dir).await?;
         self.run(["init", "--quiet", "--bare", "--initial-branch=main", "--template="], &[]).await?;
+        self.gate().await?;
         Ok(())
     }
 

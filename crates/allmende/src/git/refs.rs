@@ -1,9 +1,9 @@
 //! Branches, tags and the refs of pull requests.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-
+use super::gate::Gate;
 use super::reader::Ask;
 use super::{GitError, GitRepo, Oid};
 
@@ -12,11 +12,10 @@ const MAX_REFS: usize = 100_000;
 
 /// Longest that refs may take to move.
 const REF_TIMEOUT: Duration = Duration::from_secs(20);
-/// A lock that is older belongs to nobody: every call was given up before.
+/// A lock that is older belongs to nobody: every call was given up before, or it is stopped and must not go on.
 const LOCK_AGE: Duration = Duration::from_secs(25);
-
-/// One at a time looks whether a lock is dead, so that nobody removes the one that the first to look has taken since.
-static TAKING_OVER: Mutex<()> = Mutex::const_new(());
+/// How often a call is made again that others got in the way of.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// A ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +50,14 @@ pub fn is_valid_name(name: &str) -> bool {
         && !name.contains("@{")
         && !name.chars().any(bad)
         && name.split('/').all(part)
+}
+
+/// How a call ended that did not fail by itself.
+enum Ended {
+    /// It did what it was to do, and this gate is the latest that it knows.
+    Done(Gate),
+    /// Its gate was closed. What it did before stands.
+    Fenced,
 }
 
 /// The lock that kept git from its work, by its own words.
@@ -114,6 +121,15 @@ impl GitRepo {
     /// # Errors
     /// [`GitError::Moved`] when one is not where its change begins.
     pub async fn change_refs(&self, changes: &[Change]) -> Result<(), GitError> {
+        self.change_refs_through(&mut self.gate().await?, changes).await
+    }
+
+    /// The same through a gate that was open before. Once somebody else has closed it nothing moves; where this call closes
+    /// it, to take over a lock, it goes on through the next.
+    ///
+    /// # Errors
+    /// [`GitError::Moved`] when one is not where its change begins, or the gate is closed.
+    pub async fn change_refs_through(&self, gate: &mut Gate, changes: &[Change]) -> Result<(), GitError> {
         let mut input = String::from("start\0");
         for Change { name, old, new } in changes {
             if !name.starts_with("refs/") || !is_valid_name(name) {
@@ -126,53 +142,82 @@ impl GitRepo {
             }
         }
         input.push_str("prepare\0commit\0");
-        match self.update_ref(&["--stdin", "-z"], input).await {
-            Err(GitError::Failed { said, .. }) if said.contains("but expected") || said.contains("cannot lock ref") => {
-                Err(GitError::Moved(changes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")))
+        let moved = || GitError::Moved(changes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
+        match self.update_ref(gate.clone(), &["--stdin", "-z"], input).await {
+            Ok(Ended::Done(latest)) => {
+                *gate = latest;
+                Ok(())
             }
-            other => other,
+            // It may have been past the gate before it was closed.
+            Ok(Ended::Fenced) if self.are_done(changes).await? => Ok(()),
+            Ok(Ended::Fenced) => Err(moved()),
+            Err(GitError::Failed { said, .. }) if said.contains("but expected") || said.contains("cannot lock ref") => {
+                Err(moved())
+            }
+            Err(other) => Err(other),
         }
     }
 
-    /// Git's own call that moves refs. What it finds locked by a call that died it takes over.
-    async fn update_ref(&self, args: &[&str], input: String) -> Result<(), GitError> {
+    /// Whether each ref stands where its change puts it.
+    async fn are_done(&self, changes: &[Change]) -> Result<bool, GitError> {
+        let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+        let standing = self.values(&names).await?;
+        let at = |name: &str| standing.get(name).copied().unwrap_or(Oid::ZERO);
+        Ok(changes.iter().all(|change| at(&change.name) == change.new))
+    }
+
+    /// The own objects of the refs of these full names, as far as they are there.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub async fn values(&self, names: &[&str]) -> Result<HashMap<String, Oid>, GitError> {
+        let tips = self.tips(names).await?;
+        Ok(tips.into_iter().filter(|tip| names.contains(&tip.name.as_str())).map(|tip| (tip.name, tip.oid)).collect())
+    }
+
+    /// Git's own call that moves refs. What it finds locked by a call that died, or that is stopped, it takes over.
+    async fn update_ref(&self, gate: Gate, args: &[&str], input: String) -> Result<Ended, GitError> {
         let args: Vec<String> = std::iter::once(&"update-ref").chain(args).map(ToString::to_string).collect();
         let repo = self.clone();
         // In a task of its own: a call that is broken off would leave its locks.
         let call = tokio::spawn(async move {
-            let change = async || {
-                let call = tokio::time::timeout(REF_TIMEOUT, repo.run(&args, input.as_bytes())).await;
-                call.map_err(|_| GitError::Slow("update-ref".to_owned()))?
-            };
-            match change().await {
-                Err(GitError::Failed { call, said }) => match lock_of(&said) {
-                    Some(lock) if repo.unlock(lock).await? => change().await,
-                    _ => Err(GitError::Failed { call, said }),
-                },
-                other => other,
+            let (mut gate, mut tries) = (gate, 0);
+            loop {
+                tries += 1;
+                let inner = repo.through(&gate);
+                let error = match tokio::time::timeout(REF_TIMEOUT, inner.run(&args, input.as_bytes())).await {
+                    Ok(Ok(_)) => return Ok(Ended::Done(gate)),
+                    Ok(Err(error)) => error,
+                    Err(_) => GitError::Slow("update-ref".to_owned()),
+                };
+                let lock = if let GitError::Failed { said, .. } = &error { lock_of(said) } else { None };
+                let age = match lock {
+                    Some(lock) => inner.age_of(lock).await?,
+                    None => Some(Duration::ZERO),
+                };
+                match age {
+                    Some(age) if age > LOCK_AGE => match repo.close(&gate).await? {
+                        Some(next) => gate = next,
+                        None => return Ok(Ended::Fenced),
+                    },
+                    _ if !repo.is_open(&gate).await? => return Ok(Ended::Fenced),
+                    None if tries < MAX_ATTEMPTS => {}
+                    _ => return Err(error),
+                }
             }
         });
-        call.await.map_err(std::io::Error::other)?.map(|_| ())
+        call.await.map_err(std::io::Error::other)?
     }
 
-    /// Removes a lock of a call that died, as a machine that loses its power leaves it: none that lives is so old. Says
-    /// whether it is gone.
-    async fn unlock(&self, lock: &str) -> Result<bool, GitError> {
-        let _alone = TAKING_OVER.lock().await;
+    /// How old a lock is; nothing if it is gone.
+    async fn age_of(&self, lock: &str) -> Result<Option<Duration>, GitError> {
         let path = std::path::Path::new(lock);
-        let own = path.starts_with(&self.dir) && path.extension().is_some_and(|extension| extension == "lock");
-        let found = match tokio::fs::metadata(path).await {
-            _ if !own => return Ok(false),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-            found => found?,
-        };
-        if !found.modified()?.elapsed().is_ok_and(|age| age > LOCK_AGE) {
-            return Ok(false);
+        if !path.starts_with(&self.dir) || path.extension().is_none_or(|extension| extension != "lock") {
+            return Ok(Some(Duration::ZERO));
         }
-        tracing::warn!(lock, "a lock was left by a call that died, and is removed");
-        match tokio::fs::remove_file(path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(true),
+        match tokio::fs::metadata(path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            found => Ok(Some(found?.modified()?.elapsed().unwrap_or_default())),
         }
     }
 
@@ -186,7 +231,7 @@ impl GitRepo {
         Ok(self.run(args, &[]).await?.is_empty())
     }
 
-    /// Removes a ref, wherever it leads.
+    /// Removes a ref of this program's own, wherever it leads.
     ///
     /// # Errors
     /// [`GitError`].
@@ -194,29 +239,29 @@ impl GitRepo {
         if !name.starts_with("refs/") || !is_valid_name(name) {
             return Err(GitError::BadRef(name.to_owned()));
         }
-        self.update_ref(&["-d", name], String::new()).await
+        for _ in 0..MAX_ATTEMPTS {
+            if let Ended::Done(_) = self.update_ref(self.gate().await?, &["-d", name], String::new()).await? {
+                return Ok(());
+            }
+        }
+        Err(GitError::Moved(name.to_owned()))
     }
 
-    /// Creates a tag with a message, or without one a tag that is only a name.
+    /// What a tag of this name leads to: an object with a message, or without one the commit itself. No ref leads to it yet.
     ///
     /// # Errors
-    /// [`GitError::RefExists`].
-    pub async fn tag(&self, name: &str, commit: Oid, message: Option<&str>, tagger: &str) -> Result<(), GitError> {
-        let full = format!("refs/tags/{name}");
-        if !is_valid_name(&full) {
+    /// [`GitError::BadRef`].
+    pub async fn tag(&self, name: &str, commit: Oid, message: Option<&str>, tagger: &str) -> Result<Oid, GitError> {
+        if !is_valid_name(&format!("refs/tags/{name}")) {
             return Err(GitError::BadRef(name.to_owned()));
         }
-        let target = match message {
-            None => commit,
+        match message {
+            None => Ok(commit),
             Some(message) => {
                 let object = format!("object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message}\n");
                 let answer = self.run(["mktag"], object.as_bytes()).await?;
-                String::from_utf8_lossy(&answer).trim().parse()?
+                String::from_utf8_lossy(&answer).trim().parse()
             }
-        };
-        match self.change_refs(&[Change { name: full.clone(), old: Oid::ZERO, new: target }]).await {
-            Err(GitError::Moved(_)) => Err(GitError::RefExists(full)),
-            other => other,
         }
     }
 }

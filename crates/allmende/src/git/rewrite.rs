@@ -19,14 +19,22 @@ struct Standing {
     commit: Oid,
 }
 
+/// A history that was made anew.
+#[derive(Debug)]
+pub struct Anew {
+    /// What has to move.
+    pub changes: Vec<Change>,
+    /// The names that hold it until then, for [`GitRepo::let_go`].
+    pub names: Vec<String>,
+}
+
 impl GitRepo {
-    /// Makes all commits anew without the files whose blobs are `gone`, and moves every branch, tag and pull request to
-    /// the new ones, all or none. Gives what moved. Commits before the first that changes keep their ids unless they were
-    /// signed.
+    /// Makes all commits anew without the files whose blobs are `gone`. Gives what has to move so that every branch, tag and
+    /// pull request leads to the new ones. Commits before the first that changes keep their ids unless they were signed.
     ///
     /// # Errors
-    /// [`GitError::Moved`] when a ref moved meanwhile; nothing is changed then.
-    pub async fn without(&self, gone: &HashSet<Oid>) -> Result<Vec<Change>, GitError> {
+    /// [`GitError`].
+    pub async fn without(&self, gone: &HashSet<Oid>) -> Result<Anew, GitError> {
         let standing = self.standing().await?;
         let mut random = [0; 12];
         getrandom::fill(&mut random).map_err(|e| GitError::Io(std::io::Error::other(e)))?;
@@ -40,11 +48,25 @@ impl GitRepo {
         let begun: Vec<Change> =
             places.iter().map(|(new, name)| Change { name: name.clone(), old: Oid::ZERO, new: *new }).collect();
         self.change_refs(&begun).await?;
-        let moved = self.rewritten(&folder, gone, &standing, &places).await;
-        for (_, name) in &places {
+        let names = places.iter().map(|(_, name)| name.clone()).collect();
+        match self.rewritten(&folder, gone, &standing, &places).await {
+            Ok(changes) => Ok(Anew { changes, names }),
+            Err(error) => {
+                self.let_go(&names).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends what [`Self::without`] began, once everything has moved or will not.
+    ///
+    /// # Errors
+    /// [`GitError`]; what holds the commits is swept later.
+    pub async fn let_go(&self, names: &Vec<String>) -> Result<(), GitError> {
+        for name in names {
             self.delete_ref(name).await?;
         }
-        moved
+        Ok(())
     }
 
     async fn standing(&self) -> Result<Vec<Standing>, GitError> {
@@ -80,9 +102,6 @@ impl GitRepo {
             let Some(new) = commits.get(commit).filter(|new| *new != commit) else { continue };
             let new = if own == commit { *new } else { self.tag_anew(*own, *new).await? };
             changes.push(Change { name: name.clone(), old: *own, new });
-        }
-        if !changes.is_empty() {
-            self.change_refs(&changes).await?;
         }
         Ok(changes)
     }

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 
 use allmende_core::digest::Digest;
 
-use super::event::{RefUpdate, moving};
-use super::ops::{MAIN, Seen, author};
-use super::{RepoError, card, history, large, quota, store};
+use super::moving::move_refs;
+use super::ops::{Seen, author};
+use super::{RepoError, history, large, quota};
 use crate::account::Principal;
 use crate::app::App;
-use crate::db::DbError;
 use crate::git::commit::Builder;
 use crate::git::objects::Pointer;
 use crate::git::refs::Change as RefChange;
 use crate::git::tree::EntryKind;
 use crate::git::{GitError, GitRepo, Oid, RepoPath};
-use crate::transaction;
 
 /// How often a commit upon the head is made anew when others move it.
 const MAX_ATTEMPTS: u32 = 10;
@@ -161,22 +159,17 @@ impl<'a> Commit<'a> {
         loop {
             attempt += 1;
             let change = RefChange { name: branch.clone(), old: base, new };
-            let update = RefUpdate::new(&branch, base, new);
-            match moving(app, &seen.repo, vec![update], git.change_refs(std::slice::from_ref(&change))).await? {
-                Err(GitError::Moved(_)) if !pinned && attempt < MAX_ATTEMPTS => {
+            match move_refs(app, &seen.repo.id, vec![change]).await {
+                Err(RepoError::Git(GitError::Moved(_))) if !pinned && attempt < MAX_ATTEMPTS => {
                     base = git.resolve(&branch).await?;
                     new = again(app, &git, principal, base, made, &message, &touched).await?;
                 }
                 other => {
                     other?;
-                    break;
+                    return Ok(new);
                 }
             }
         }
-        if branch == MAIN {
-            note_head(app, &seen.repo.id, &git, new).await?;
-        }
-        Ok(new)
     }
 }
 
@@ -202,18 +195,6 @@ async fn again(
     builder.finish().await
 }
 
-/// Keeps the index of the main branch's head.
-///
-/// # Errors
-/// [`RepoError`].
-pub async fn note_head(app: &App, repo: &str, git: &GitRepo, commit: Oid) -> Result<(), RepoError> {
-    let head = card::head(git, commit).await?;
-    let text =
-        serde_json::to_string(&head).map_err(|e| DbError::Corrupt { column: "repos.head", message: e.to_string() })?;
-    let now = app.clock.now();
-    transaction!(app.db, tx => { store::note_head(tx, repo, &text, now).await.map_err(RepoError::from) })
-}
-
 /// Replaces the history of a branch by one commit of its files.
 ///
 /// # Errors
@@ -230,10 +211,6 @@ pub async fn squash(
     let old = git.resolve(&full).await?;
     let tree = git.tree_of(old).await?;
     let new = git.commit_tree(tree, &[], &author(principal), message, app.clock.now()).await?;
-    let (update, change) = (RefUpdate::new(&full, old, new), [RefChange { name: full.clone(), old, new }]);
-    moving(app, &seen.repo, vec![update], git.change_refs(&change)).await??;
-    if full == MAIN {
-        note_head(app, &seen.repo.id, &git, new).await?;
-    }
+    move_refs(app, &seen.repo.id, vec![RefChange { name: full, old, new }]).await?;
     Ok(new)
 }

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use allmende_core::digest::Digest;
 
-use super::changes::note_head;
-use super::event::{Event, RefUpdate, tell};
+use super::moving::move_refs;
 use super::ops::{MAIN, Seen};
 use super::{RepoError, Right, large};
 use crate::app::App;
@@ -89,7 +88,7 @@ pub async fn forget(app: &App, seen: &Seen, files: &[Digest], rewrite: bool) -> 
 async fn take_out(app: &App, seen: &Seen, files: &HashSet<String>) -> Result<(), RepoError> {
     let git = seen.git(app);
     let mut attempt = 0;
-    let changes = loop {
+    loop {
         attempt += 1;
         let mut gone = HashSet::new();
         git.cited(History::Whole, |cited| {
@@ -101,20 +100,15 @@ async fn take_out(app: &App, seen: &Seen, files: &HashSet<String>) -> Result<(),
         if gone.is_empty() {
             return Ok(());
         }
-        match git.without(&gone).await {
-            Err(GitError::Moved(_)) if attempt < MAX_ATTEMPTS => {}
-            other => break other?,
+        let anew = git.without(&gone).await?;
+        let moved = match anew.changes.is_empty() {
+            true => Ok(()),
+            false => move_refs(app, &seen.repo.id, anew.changes).await,
+        };
+        git.let_go(&anew.names).await?;
+        match moved {
+            Err(RepoError::Git(GitError::Moved(_))) if attempt < MAX_ATTEMPTS => {}
+            other => return other,
         }
-    };
-    if changes.iter().any(|change| change.name == MAIN) {
-        // Others may have moved it again: what stands there counts.
-        let head = git.resolve(MAIN).await?;
-        note_head(app, &seen.repo.id, &git, head).await?;
     }
-    let update = |change: crate::git::refs::Change| RefUpdate::new(&change.name, change.old, change.new);
-    let updates: Vec<RefUpdate> = changes.into_iter().map(update).collect();
-    if !updates.is_empty() {
-        tell(app, &seen.repo, Event::Refs(updates)).await;
-    }
-    Ok(())
 }

@@ -203,6 +203,35 @@ pub async fn note(tx: &mut Tx, repo: &str, sha256: &str, since: Option<Timestamp
     Ok(())
 }
 
+/// Writes the size of a file that a revision cites, and that one does.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn put_right(tx: &mut Tx, repo: &str, sha256: &str, size: u64) -> Result<(), DbError> {
+    let sql = "UPDATE repo_files SET size = $3, loose_since = NULL WHERE repo = $1 AND sha256 = $2";
+    sqlx::query(sql).bind(repo).bind(sha256).bind(to_i64(size)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The hash and the size by which the record of its parts knows a file, if it stands.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn parts(
+    connection: &mut AnyConnection,
+    repo: &str,
+    sha256: &Digest,
+) -> Result<Option<(XetHash, u64)>, DbError> {
+    let sql = "SELECT hash, size FROM xet_files WHERE repo = $1 AND sha256 = $2 ORDER BY hash LIMIT 1";
+    let row = sqlx::query(sql).bind(repo).bind(sha256.hex()).fetch_optional(connection).await?;
+    let corrupt = |e: ParseHashError| DbError::Corrupt { column: "xet_files.hash", message: e.to_string() };
+    row.map(|row| {
+        let hash: String = row.try_get(0)?;
+        Ok((hash.parse().map_err(corrupt)?, to_u64("xet_files.size", row.try_get(1)?)?))
+    })
+    .transpose()
+}
+
 /// Forgets the file if it was noted before this that no revision cites it. Says whether it did.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ pub mod event;
 pub mod find;
 pub mod history;
 pub mod large;
+pub mod moving;
 mod name;
 pub mod ops;
 pub mod owned;
@@ -20,6 +21,7 @@ pub mod place;
 pub mod push;
 pub mod quota;
 pub mod reads;
+pub mod reindex;
 pub mod store;
 pub mod terms;
 

@@ -3,6 +3,7 @@
 use allmende_core::agreement::check::Decision;
 use allmende_core::time::Timestamp;
 
+use super::card::{self, Head};
 use super::event::{Event, note};
 use super::store::{self, NewRepo};
 use super::{Kind, Repo, RepoError, RepoName, Right, Settings, place, right, terms};
@@ -174,7 +175,7 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
         NewRepo { kind, owner, name, creator: principal.account.id.clone(), private, collaboration: None, settings };
     let id = new_id()?;
     if !kind.has_history() {
-        return transaction!(app.db, tx => { begin(tx, &id, &new, now).await });
+        return transaction!(app.db, tx => { begin(tx, &id, &new, None, now).await });
     }
     // The folder first: a crash in between leaves a folder that nobody knows, never a repository without one.
     let git = app.git.repo(&id);
@@ -191,9 +192,10 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
     }
     let first = builder.finish().await?;
     git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: first }]).await?;
-    let created = transaction!(app.db, tx => { begin(tx, &id, &new, now).await });
+    let head = card::head(&git, first).await?;
+    let created = transaction!(app.db, tx => { begin(tx, &id, &new, Some(&head), now).await });
     match &created {
-        Ok(_) => super::changes::note_head(app, &id, &git, first).await?,
+        Ok(_) => {}
         Err(_) => git.remove().await?,
     }
     created
@@ -203,8 +205,14 @@ pub async fn create(app: &App, principal: &Principal, wanted: Wanted) -> Result<
 ///
 /// # Errors
 /// [`RepoError::Exists`].
-pub async fn begin(tx: &mut Tx, id: &str, new: &NewRepo, now: Timestamp) -> Result<Repo, RepoError> {
-    let repo = store::create(tx, id, new, now).await?;
+pub async fn begin(
+    tx: &mut Tx,
+    id: &str,
+    new: &NewRepo,
+    head: Option<&Head>,
+    now: Timestamp,
+) -> Result<Repo, RepoError> {
+    let repo = store::create(tx, id, new, head, now).await?;
     note(tx, &repo, &Event::Created, now).await?;
     Ok(repo)
 }

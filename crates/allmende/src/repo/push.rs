@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use allmende_core::digest::Digest;
 
 use super::attributes::LARGE_BYTES;
-use super::changes::note_head;
-use super::event::{RefUpdate, moving};
+use super::moving::{move_each, move_refs};
 use super::ops::{MAIN, Seen};
 use super::{Repo, RepoError, Right, history, large, quota};
 use crate::app::App;
@@ -192,7 +191,7 @@ pub async fn land(
     together: bool,
 ) -> Result<Vec<Outcome>, RepoError> {
     seen.require(Right::Write)?;
-    let work = landing(app.clone(), seen.repo.clone(), seen.git(app), incoming, changes, together);
+    let work = landing(app.clone(), seen.repo.clone(), incoming, changes, together);
     let done = app.tasks.spawn(work).await;
     done.map_err(|e| GitError::Io(std::io::Error::other(e)))?
 }
@@ -200,7 +199,6 @@ pub async fn land(
 async fn landing(
     app: App,
     repo: Repo,
-    git: GitRepo,
     incoming: Incoming,
     changes: Vec<Change>,
     together: bool,
@@ -221,23 +219,20 @@ async fn landing(
             let other = || Err("another ref of the same push was refused".to_owned());
             return Ok(outcomes.into_iter().map(|outcome| outcome.and_then(|()| other())).collect());
         }
-        let updates = changes.iter().map(|change| RefUpdate::new(&change.name, change.old, change.new)).collect();
-        let outcome = moved(moving(&app, &repo, updates, git.change_refs(&changes)).await?)?;
+        let outcome = match move_refs(&app, &repo.id, changes).await {
+            Err(RepoError::Git(error)) => moved(Err(error))?,
+            other => Ok(other?),
+        };
         outcomes.fill(outcome);
     } else {
-        for (change, outcome) in changes.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok()) {
-            let update = RefUpdate::new(&change.name, change.old, change.new);
-            let moves = git.change_refs(std::slice::from_ref(change));
-            *outcome = moved(moving(&app, &repo, vec![update], moves).await?)?;
+        let admitted = changes.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let admitted: Vec<Change> = admitted.map(|(change, _)| change).collect();
+        let mut landed = move_each(&app, &repo.id, admitted).await?.into_iter();
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+            *outcome = moved(landed.next().ok_or(GitError::Answer("an outcome is missing"))?)?;
         }
     }
     crate::faults::point("push.after_refs");
-    let main = changes.iter().zip(&outcomes).any(|(change, outcome)| change.name == MAIN && outcome.is_ok());
-    if main {
-        // Others may have moved it again: what stands there counts.
-        let head = git.resolve(MAIN).await?;
-        note_head(&app, &repo.id, &git, head).await?;
-    }
     Ok(outcomes)
 }
 

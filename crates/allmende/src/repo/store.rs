@@ -5,6 +5,7 @@ use allmende_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use super::card::Head;
 use super::{Gate, Kind, Repo, RepoError, RepoName, Settings};
 use crate::account::Account;
 use crate::account::store as accounts;
@@ -107,11 +108,18 @@ pub struct NewRepo {
     pub settings: Settings,
 }
 
-/// Records a repository. Its folder has to be there already, under the id from [`crate::account::new_id`].
+/// Records a repository with the index of its head. Its folder has to be there already, under the id from
+/// [`crate::account::new_id`].
 ///
 /// # Errors
 /// [`RepoError::Exists`] with the one that is there.
-pub async fn create(tx: &mut Tx, id: &str, new: &NewRepo, now: Timestamp) -> Result<Repo, RepoError> {
+pub async fn create(
+    tx: &mut Tx,
+    id: &str,
+    new: &NewRepo,
+    head: Option<&Head>,
+    now: Timestamp,
+) -> Result<Repo, RepoError> {
     if let Some(standing) = find_exactly(tx, new.kind, &new.owner, &new.name).await? {
         return Err(RepoError::Exists(Box::new(standing)));
     }
@@ -119,7 +127,7 @@ pub async fn create(tx: &mut Tx, id: &str, new: &NewRepo, now: Timestamp) -> Res
     sqlx::query(
         "INSERT INTO repos (id, kind, owner, name, name_key, creator, private, gated, disabled, collaboration, settings,
                             created_at, head, modified_at, downloads, likes)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'off', 0, $8, $9, $10, '{}', $10, 0, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'off', 0, $8, $9, $10, $11, $10, 0, 0)",
     )
     .bind(id)
     .bind(new.kind.as_str())
@@ -131,6 +139,7 @@ pub async fn create(tx: &mut Tx, id: &str, new: &NewRepo, now: Timestamp) -> Res
     .bind(new.collaboration.as_ref().map_or("", |c| c.as_str()))
     .bind(settings)
     .bind(now.0)
+    .bind(head.map_or_else(|| Ok("{}".to_owned()), head_text)?)
     .execute(&mut **tx)
     .await?;
     forget_move(tx, new.kind, &new.owner, &new.name).await?;
@@ -250,6 +259,14 @@ pub async fn under(
         found.push(repo(connection, row).await?);
     }
     Ok(found)
+}
+
+/// The index of a head as it is kept.
+///
+/// # Errors
+/// [`DbError::Corrupt`], never in practice.
+pub fn head_text(head: &Head) -> Result<String, DbError> {
+    serde_json::to_string(head).map_err(|e| corrupt("repos.head", e))
 }
 
 /// Keeps an index of the main branch's head.

@@ -21,8 +21,9 @@ use crate::git::refs::Change;
 use crate::git::{GitError, Oid};
 use crate::ledger::Log;
 use crate::repo::event::{Event, tell};
+use crate::repo::moving::move_refs;
 use crate::repo::ops::MAIN;
-use crate::repo::{Kind, Repo, RepoError, Settings, attributes, changes, history, store};
+use crate::repo::{Kind, Repo, RepoError, Settings, attributes, history, store};
 use crate::transaction;
 use crate::xet::ingest::Ingest;
 
@@ -85,7 +86,7 @@ async fn repository(app: &App, collaboration: &CollaborationId, run: &RunId) -> 
     let new = store::NewRepo { kind: Kind::Model, owner, name, creator, private: true, collaboration, settings };
     app.git.repo(&id).create().await?;
     let now = app.clock.now();
-    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, now).await });
+    let created = transaction!(app.db, tx => { store::create(tx, &id, &new, None, now).await });
     match created {
         Ok(repo) => Ok(repo),
         // Another process of the hub was first.
@@ -131,13 +132,12 @@ async fn publish(
     }
     let commit = builder.finish().await?;
     faults::point("release.before_ref");
-    match git.change_refs(&[Change { name: MAIN.to_owned(), old: Oid::ZERO, new: commit }]).await {
+    match move_refs(app, &repo.id, vec![Change { name: MAIN.to_owned(), old: Oid::ZERO, new: commit }]).await {
         Ok(()) => {}
         // Another process of the hub was first; the commit is the same.
         Err(_) if git.resolve(MAIN).await.is_ok_and(|standing| standing == commit) => {}
         Err(other) => return Err(other.into()),
     }
-    changes::note_head(app, &repo.id, &git, commit).await?;
     history::measure(&app.db, &repo, &git).await?;
     tell(app, &repo, Event::Created).await;
     tracing::info!(%run, repository = repo.full_name(), "the release can be downloaded");

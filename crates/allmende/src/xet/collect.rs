@@ -56,7 +56,7 @@ pub struct How<'a> {
 /// A thing that nothing needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// `file`, `xorb`, `object`, `parts` or `repository`.
+    /// `file`, `xorb`, `object`, `parts`, `repository` or `leftover`.
     pub kind: &'static str,
     /// Which: a SHA-256, a hash, a name.
     pub name: String,
@@ -146,6 +146,7 @@ pub async fn collect(place: Place<'_>, how: How<'_>) -> Result<Report, XetError>
         after.clone_from(last);
         for id in ids {
             pass.files(&id).await?;
+            pass.leftovers(&id).await?;
         }
     }
     let domains = store::domains(&mut *place.db.read().await?).await?;
@@ -254,6 +255,22 @@ impl Pass<'_> {
                 self.report.note(due, Item { kind: "file", name: sha256, of, bytes: size, why, since });
             }
         }
+    }
+
+    /// What calls of git left that were killed.
+    async fn leftovers(&mut self, id: &str) -> Result<(), XetError> {
+        match self.place.git.repo(id).leftovers(self.how.min_age, self.how.dry_run).await {
+            Ok(found) => {
+                for left in found {
+                    let (of, why) = (id.to_owned(), "a call of git that was killed left it");
+                    let item = Item { kind: "leftover", name: left.name, of, bytes: left.bytes, why, since: None };
+                    self.report.note(true, item);
+                }
+            }
+            // It may have been deleted a moment ago, and nothing is lost by waiting.
+            Err(error) => tracing::warn!(repo = id, %error, "what calls of git left was not removed"),
+        }
+        Ok(())
     }
 
     /// Xorbs that no file cites.

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::git::reach::History;
 use crate::git::{GitError, GitRepo};
-use crate::repo::changes::note_head;
+use crate::repo::card::{self, Head};
 use crate::repo::history::measure;
 use crate::repo::ops::{MAIN, Wanted, begin};
 use crate::repo::store::{NewRepo, find};
@@ -100,7 +100,9 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
     let Repo { id, kind, owner, name, creator, settings, .. } = to;
     let new = NewRepo { kind, owner, name, creator, private, collaboration: None, settings };
     let made = match copied {
-        Ok(()) => transaction!(app.db, tx => { begin(tx, &id, &new, now).await }).map_err(XetError::from),
+        Ok(head) => {
+            transaction!(app.db, tx => { begin(tx, &id, &new, head.as_ref(), now).await }).map_err(XetError::from)
+        }
         Err(error) => Err(error),
     };
     let repo = match made {
@@ -111,13 +113,11 @@ pub async fn repository(app: &App, principal: &Principal, from: &Repo, wanted: W
         }
     };
     measure(&app.db, &repo, &git).await?;
-    if let Ok(head) = git.resolve(MAIN).await {
-        note_head(app, &id, &git, head).await?;
-    }
     Ok(repo)
 }
 
-async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<(), XetError> {
+/// Copies everything; gives the index of the head of main, if there is one.
+async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<Option<Head>, XetError> {
     let source = app.git.repo(&from.id);
     let bytes = source.size_bytes().await.map_err(RepoError::from)?;
     quota::require_in(&mut *app.db.read().await?, to, bytes, app.config.default_quota_bytes).await?;
@@ -134,7 +134,10 @@ async fn contents(app: &App, from: &Repo, to: &Repo, git: &GitRepo) -> Result<()
             file(app, from, to, &sha256).await?;
         }
     }
-    Ok(())
+    match git.resolve(MAIN).await {
+        Ok(commit) => Ok(Some(card::head(git, commit).await.map_err(RepoError::from)?)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Copies branches and tags, and what they lead to: nothing that only pull requests have, or that was left behind.

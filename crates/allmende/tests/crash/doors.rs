@@ -31,39 +31,48 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LARGE_BYTES: u64 = 1 << 20;
 
 /// Files by their names.
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// The answer never came, or the hub says that it may come later.
-struct Broken;
+pub struct Broken;
 
 /// Somebody who sends by one door until it is taken, and then something else.
-struct Writer<'a> {
-    door: &'static str,
-    http: Client,
-    url: String,
-    token: &'a str,
+pub struct Writer<'a> {
+    pub door: &'static str,
+    pub http: Client,
+    /// Of the processes of the hub, any of which takes each request.
+    urls: Vec<String>,
+    turn: AtomicU64,
+    pub token: &'a str,
     /// `space/name`.
-    repo: String,
+    pub repo: String,
+    /// Where its commits go.
+    pub branch: &'static str,
     /// What was taken: the commit, and the files in it.
-    taken: Mutex<Vec<(String, BTreeMap<String, Digest>)>>,
-    broken: AtomicU64,
+    pub taken: Mutex<Vec<(String, BTreeMap<String, Digest>)>>,
+    pub broken: AtomicU64,
     /// What was said last when it was not taken.
     said: Mutex<String>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(door: &'static str, hub: &HubProcess, who: &'a Someone, repo: &Repo) -> Self {
+    pub fn new(door: &'static str, urls: &[String], who: &'a Someone, repo: &Repo) -> Self {
         let (http, taken, said) = (Client::new(), Mutex::default(), Mutex::default());
-        Self {
-            door,
-            http,
-            url: hub.url(),
-            token: &who.secret,
-            repo: repo.full_name(),
-            taken,
-            broken: AtomicU64::new(0),
-            said,
-        }
+        let (urls, token, repo) = (urls.to_vec(), who.secret.as_str(), repo.full_name());
+        let (turn, broken) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { door, http, urls, turn, token, repo, branch: "main", taken, broken, said }
+    }
+
+    /// Any of the processes, as a balancer that remembers nothing picks it.
+    pub fn url(&self) -> &str {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.urls[(turn >> 33) as usize % self.urls.len()]
+    }
+
+    /// The same address at any of the processes.
+    fn anywhere(&self, href: &str) -> String {
+        let own = self.urls.iter().find_map(|url| href.strip_prefix(url.as_str()));
+        own.map_or_else(|| href.to_owned(), |path| format!("{}{path}", self.url()))
     }
 
     /// What is sent the `n`-th time: two large files that are new, and a small one.
@@ -80,7 +89,7 @@ impl<'a> Writer<'a> {
         ])
     }
 
-    async fn sent(&self, request: RequestBuilder) -> Result<Vec<u8>, Broken> {
+    pub async fn sent(&self, request: RequestBuilder) -> Result<Vec<u8>, Broken> {
         let answer = request.send().await.map_err(|_| Broken)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|_| Broken)?;
@@ -93,12 +102,12 @@ impl<'a> Writer<'a> {
         Ok(body.to_vec())
     }
 
-    async fn json(&self, request: RequestBuilder) -> Result<Value, Broken> {
+    pub async fn json(&self, request: RequestBuilder) -> Result<Value, Broken> {
         Ok(serde_json::from_slice(&self.sent(request).await?).unwrap())
     }
 
-    fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(format!("{}{path}", self.url)).bearer_auth(self.token)
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.http.post(format!("{}{path}", self.url())).bearer_auth(self.token)
     }
 
     /// Commits what was sent: small files in the commit itself, large ones by their digest.
@@ -114,15 +123,15 @@ impl<'a> Writer<'a> {
             lines.push('\n');
             lines.push_str(&line.to_string());
         }
-        let request = self.post(&format!("/api/models/{}/commit/main", self.repo)).body(lines);
+        let request = self.post(&format!("/api/models/{}/commit/{}", self.repo, self.branch)).body(lines);
         Ok(self.json(request).await?["commitOid"].as_str().unwrap().to_owned())
     }
 
-    async fn by_commit(&self, files: &Files) -> Result<String, Broken> {
+    pub async fn by_commit(&self, files: &Files) -> Result<String, Broken> {
         self.commit(files, false).await
     }
 
-    async fn by_lfs(&self, files: &Files) -> Result<String, Broken> {
+    pub async fn by_lfs(&self, files: &Files) -> Result<String, Broken> {
         let large: Vec<&Vec<u8>> = files.iter().filter(|(path, _)| path.ends_with(".bin")).map(|(_, b)| b).collect();
         let objects: Vec<Value> =
             large.iter().map(|bytes| json!({ "oid": Digest::of(bytes).hex(), "size": bytes.len() })).collect();
@@ -132,13 +141,13 @@ impl<'a> Writer<'a> {
         for (object, bytes) in batch["objects"].as_array().unwrap().iter().zip(large) {
             // What arrived before the hub died is not asked for again.
             let Some(href) = object["actions"]["upload"]["href"].as_str() else { continue };
-            self.sent(self.http.put(href).body(bytes.clone())).await?;
+            self.sent(self.http.put(self.anywhere(href)).body(bytes.clone())).await?;
         }
         self.commit(files, true).await
     }
 
-    async fn by_xet(&self, files: &Files) -> Result<String, Broken> {
-        let token = format!("{}/api/models/{}/xet-write-token/main", self.url, self.repo);
+    pub async fn by_xet(&self, files: &Files) -> Result<String, Broken> {
+        let token = format!("{}/api/models/{}/xet-write-token/main", self.url(), self.repo);
         let token = self.json(self.http.get(token).bearer_auth(self.token)).await?;
         let (cas, token) = (token["casUrl"].as_str().unwrap(), token["accessToken"].as_str().unwrap());
         for (_, bytes) in files.iter().filter(|(path, _)| path.ends_with(".bin")) {
@@ -147,7 +156,7 @@ impl<'a> Writer<'a> {
                 writer.push(chunk_hash(chunk), chunk).unwrap();
             }
             let (xorb, packed) = writer.finish(false).unwrap();
-            let url = format!("{cas}/v1/xorbs/default/{}", xorb.hash);
+            let url = self.anywhere(&format!("{cas}/v1/xorbs/default/{}", xorb.hash));
             self.sent(self.http.post(url).bearer_auth(token).body(packed)).await?;
             let segment = Segment {
                 xorb: xorb.hash,
@@ -159,13 +168,14 @@ impl<'a> Writer<'a> {
             let hash = file_hash(xorb.chunks.iter().map(|c| (c.hash, c.unpacked_bytes.into())));
             let file = FileInfo { hash, segments: vec![segment], sha256: Some(Digest::of(bytes).0) };
             let shard = write_shard(&[file], &[], &Ending::Sections).unwrap();
-            self.sent(self.http.post(format!("{cas}/v1/shards")).bearer_auth(token).body(shard)).await?;
+            let url = self.anywhere(&format!("{cas}/v1/shards"));
+            self.sent(self.http.post(url).bearer_auth(token).body(shard)).await?;
         }
         self.commit(files, true).await
     }
 
     /// Sends one set of files after the other, each until it is taken.
-    async fn go_on(&self, stop: &AtomicBool, send: impl AsyncFn(&Files) -> Result<String, Broken>) {
+    pub async fn go_on(&self, stop: &AtomicBool, send: impl AsyncFn(&Files) -> Result<String, Broken>) {
         let mut n = 0;
         while !stop.load(Ordering::Relaxed) {
             let (files, began) = (self.files(n), Instant::now());
@@ -185,17 +195,17 @@ impl<'a> Writer<'a> {
     }
 
     /// How many commits were taken.
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.taken.lock().unwrap().len()
     }
 
     /// Everything that was taken is there, bytes and all.
-    async fn judge(&self) {
-        let taken = std::mem::take(&mut *self.taken.lock().unwrap());
+    pub async fn judge(&self) {
+        let taken = self.taken.lock().unwrap().clone();
         for (commit, files) in taken {
             for (path, digest) in files {
-                for revision in [&commit, "main"] {
-                    let url = format!("{}/{}/resolve/{revision}/{path}", self.url, self.repo);
+                for revision in [&commit, self.branch] {
+                    let url = format!("{}/{}/resolve/{revision}/{path}", self.url(), self.repo);
                     let Ok(bytes) = self.sent(self.http.get(url).bearer_auth(self.token)).await else {
                         panic!("{path} of {commit} cannot be read");
                     };
@@ -208,7 +218,7 @@ impl<'a> Writer<'a> {
 
 /// What git says of a repository of a hub that does not run: every object that a ref leads to is there, and every commit
 /// on main has all its files.
-async fn at_rest(git: &GitRepo) {
+pub async fn at_rest(git: &GitRepo) {
     let reachable = git.run(["rev-list", "--objects", "--all"], &[]).await.unwrap();
     let reachable = String::from_utf8_lossy(&reachable).into_owned();
     let checked = git.output(["fsck", "--strict", "--full", "--no-dangling"], &[]).await.unwrap();
@@ -233,9 +243,11 @@ async fn at_rest(git: &GitRepo) {
 }
 
 /// The store of large files is whole.
-fn fsck(hub: &HubProcess) {
+pub fn fsck(hub: &HubProcess) {
     let dir = hub.dir.display().to_string();
-    let status = program(&["hub", "fsck", "--data-dir", &dir], &hub.log).status().unwrap();
+    let mut args = vec!["hub", "fsck", "--data-dir", &dir];
+    args.extend(hub.settings.iter().map(String::as_str));
+    let status = program(&args, &hub.log).status().unwrap();
     assert!(status.success(), "{}", hub.words());
 }
 
@@ -259,7 +271,8 @@ async fn a_hub_killed_while_files_come_in_by_every_door_keeps_what_it_took() {
     let repos = [git.repo(&shared.id), git.repo(&pushed.id)];
     hub.start(None);
 
-    let writer = |door, repo| Writer::new(door, &hub, &carla, repo);
+    let urls = [hub.url()];
+    let writer = |door, repo| Writer::new(door, &urls, &carla, repo);
     let (xet, lfs, api, push) =
         (writer("xet", &shared), writer("lfs", &shared), writer("api", &shared), writer("push", &pushed));
     let desk = Desk::new();

@@ -17,6 +17,7 @@ use crate::http::{config, nouns};
 use crate::stores::{NOW, Store};
 
 mod access;
+mod at_once;
 mod collections;
 mod likes;
 mod outbound;

@@ -4,9 +4,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use allmende::db::DbError;
 use allmende::exchange::webhooks::round;
-use allmende::repo::event::{RefUpdate, intend, moving};
+use allmende::repo::moving::heal;
 use allmende::repo::{Kind, Repo};
+use allmende::transaction;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -159,29 +161,42 @@ crate::on_both! {
         let repo = world.repo(Kind::Model, "m").await;
         let git = world.app.git.repo(&repo.id);
         let head = git.resolve("main").await.unwrap();
-        let branch = |name: &str| RefUpdate::new(&format!("refs/heads/{name}"), allmende::git::Oid::ZERO, head);
-        let count = async || -> i64 {
-            let sql = "SELECT COUNT(*) FROM repo_events";
-            sqlx::query_scalar(sql).fetch_one(&mut *world.app.db.read().await.unwrap()).await.unwrap()
-        };
-        assert_eq!(intend(&world.app, &repo, vec![branch("a")]).await.unwrap(), None, "nobody listens: nothing is written");
-        assert_eq!(count().await, 0);
-        world.hears("ada", &receiver, "model", "ada/m", &["repo"]).await;
-        // As a hub leaves them that dies between writing down and moving, and between moving and saying so.
-        intend(&world.app, &repo, vec![branch("never")]).await.unwrap().unwrap();
-        intend(&world.app, &repo, vec![branch("moved"), branch("not")]).await.unwrap().unwrap();
         let change = |name: &str| {
             allmende::git::refs::Change { name: format!("refs/heads/{name}"), old: allmende::git::Oid::ZERO, new: head }
         };
+        // As a hub leaves them that dies between writing down and moving, and between moving and saying so.
+        let noted = async |id: &str, names: &[&str]| {
+            let changes: Vec<_> =
+                names.iter().map(|name| json!([format!("refs/heads/{name}"), "0".repeat(40), head.to_string()])).collect();
+            transaction!(world.app.db, tx => {
+                sqlx::query("INSERT INTO ref_moves (id, repo, changes, begun_at) VALUES ($1, $2, $3, $4)")
+                    .bind(id)
+                    .bind(&repo.id)
+                    .bind(Value::Array(changes.clone()).to_string())
+                    .bind(world.app.clock.now().0)
+                    .execute(&mut **tx)
+                    .await?;
+                Ok::<_, DbError>(())
+            })
+            .unwrap();
+        };
+        noted("unheard", &["unheard"]).await;
+        git.change_refs(&[change("unheard")]).await.unwrap();
+        assert_eq!(heal(&world.app, world.app.clock.now()).await.unwrap(), 1);
+        world.hears("ada", &receiver, "model", "ada/m", &["repo"]).await;
+        assert!(world.arrives(&receiver).await.is_empty(), "nobody listened: nothing was written");
+        noted("first", &["never"]).await;
+        noted("second", &["moved", "not"]).await;
         git.change_refs(&[change("moved")]).await.unwrap();
-        // What fails is an intention too.
-        let failed = moving(&world.app, &repo, vec![branch("failed")], async { Err::<(), _>("no") }).await.unwrap();
-        assert_eq!((failed, count().await), (Err("no"), 3));
         assert!(world.arrives(&receiver).await.is_empty(), "whoever moves may still be at it");
-        world.app.clock.advance_ms(61_000);
+        // Two processes look at once: it is told once.
+        let now = world.app.clock.now();
+        let (one, other) = tokio::join!(heal(&world.app, now), heal(&world.app, now));
+        assert!(one.unwrap() + other.unwrap() >= 2);
         let heard = world.arrives(&receiver).await;
-        assert_eq!((heard.len(), count().await), (1, 0));
+        assert_eq!(heard.len(), 1);
         assert_eq!(heard[0]["updatedRefs"], json!([{ "ref": "refs/heads/moved", "oldSha": null, "newSha": head.to_string() }]));
+        assert_eq!(heal(&world.app, now).await.unwrap(), 0);
         world.stop().await;
     }
 }

@@ -123,9 +123,13 @@ async fn only_one_of_two_commits_upon_the_same_parent_wins() {
 async fn tags_with_and_without_a_message() {
     let (_dir, repo) = empty().await;
     let head = commit(&repo, &[], "x", &[("f", b"0")]).await;
-    repo.tag("v1", head, None, "").await.unwrap();
-    repo.tag("v2", head, Some("second"), &author().line(NOW)).await.unwrap();
-    assert!(matches!(repo.tag("v1", head, None, "").await, Err(GitError::RefExists(_))));
+    let plain = repo.tag("v1", head, None, "").await.unwrap();
+    let spoken = repo.tag("v2", head, Some("second"), &author().line(NOW)).await.unwrap();
+    assert!(plain == head && spoken != head);
+    let tags = [change("refs/tags/v1", Oid::ZERO, plain), change("refs/tags/v2", Oid::ZERO, spoken)];
+    repo.change_refs(&tags).await.unwrap();
+    assert!(matches!(repo.change_refs(&tags[..1]).await, Err(GitError::Moved(_))));
+    assert!(matches!(repo.tag("../v3", head, None, "").await, Err(GitError::BadRef(_))));
     let tags = repo.refs("refs/tags").await.unwrap();
     assert_eq!(
         tags.iter().map(|t| (t.name.as_str(), t.commit)).collect::<Vec<_>>(),

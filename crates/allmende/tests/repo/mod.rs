@@ -1,4 +1,5 @@
 //! Repositories: real git underneath, and the API above.
 
+mod gate;
 mod git;
 mod hub;

@@ -29,13 +29,13 @@ async fn gc(world: &World, dry_run: bool) -> Report {
     collect(place, How { min_age: AGE, dry_run, now: &|| app.clock.now() }).await.unwrap()
 }
 
-async fn put(world: &World, repo: &Repo, bytes: &[u8]) -> Digest {
+pub async fn put(world: &World, repo: &Repo, bytes: &[u8]) -> Digest {
     let mut ingest = Ingest::begin(&world.hub.app, repo).await.unwrap();
     ingest.push(bytes).await.unwrap();
     ingest.finish().await.unwrap().sha256
 }
 
-async fn commit(
+pub async fn commit(
     world: &World,
     who: &Person,
     repo: &Repo,
@@ -50,11 +50,11 @@ async fn commit(
     commit.finish().await
 }
 
-fn large_file(path: &str, sha256: Digest) -> Change {
+pub fn large_file(path: &str, sha256: Digest) -> Change {
     Change::PutLarge { path: path.parse().unwrap(), sha256 }
 }
 
-async fn reads(world: &World, repo: &Repo, sha256: &Digest) -> Result<Vec<u8>, String> {
+pub async fn reads(world: &World, repo: &Repo, sha256: &Digest) -> Result<Vec<u8>, String> {
     let reader = read(&world.hub.app, repo, sha256, None).await.map_err(|e| e.to_string())?;
     let pieces: Vec<_> = reader.stream.try_collect().await.map_err(|e| e.to_string())?;
     Ok(pieces.concat())

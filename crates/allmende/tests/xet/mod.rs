@@ -6,6 +6,7 @@ mod collected;
 mod copied;
 mod forged;
 mod quotas;
+mod reindexed;
 mod store;
 
 use std::path::Path;

@@ -27,7 +27,6 @@ const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Hands on what happened: queues it for every webhook that watches the repository and whose owner could see it then. An
 /// event and what is queued of it change places in one transaction.
 pub(super) async fn gather(app: &App) -> Result<(), ExchangeError> {
-    event::settle(app).await?;
     let waiting = event::waiting(&mut *app.db.read().await?).await?;
     for Waiting { id, repo, event, at } in waiting {
         let new = match &repo {

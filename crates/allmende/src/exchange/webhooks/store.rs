@@ -244,7 +244,8 @@ pub(super) async fn queue(tx: &mut Tx, new: &Delivery) -> Result<(), DbError> {
     sqlx::query(
         "INSERT INTO webhook_deliveries (id, webhook, repo, event, payload, state, attempts, next_at, status, error,
                                          created_at)
-         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, '', $6)",
+         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, '', $6)
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(&new.id)
     .bind(&new.webhook)

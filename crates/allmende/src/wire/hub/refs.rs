@@ -12,9 +12,9 @@ use crate::error::Code;
 use crate::extract::{Body, Path};
 use crate::git::refs::{Change, is_valid_name};
 use crate::git::{GitError, GitRepo, Oid};
-use crate::repo::Right;
-use crate::repo::event::{RefUpdate, moving};
+use crate::repo::moving::move_refs;
 use crate::repo::ops::{MAIN, author};
+use crate::repo::{RepoError, Right};
 
 /// All branches and tags; pull requests' refs on demand.
 pub async fn list(
@@ -75,25 +75,26 @@ pub async fn branch(
     let git = there.git(&app);
     let to = led_to(&git, new.starting_point.as_deref().unwrap_or("main")).await?;
     let old = if new.overwrite { git.resolve(&full).await.unwrap_or(Oid::ZERO) } else { Oid::ZERO };
-    let (update, change) = (RefUpdate::new(&full, old, to), [Change { name: full.clone(), old, new: to }]);
-    match moving(&app, &there.seen.repo, vec![update], git.change_refs(&change)).await? {
-        Err(GitError::Moved(_)) => Err(GitError::RefExists(full).into()),
-        other => {
-            other?;
-            Ok(StatusCode::OK)
-        }
+    moved(&app, &there, Change { name: full, old, new: to }).await
+}
+
+/// Moves a ref that must not be there already, or not be elsewhere than it was a moment ago.
+async fn moved(app: &App, there: &There, change: Change) -> Result<StatusCode, HubError> {
+    let name = change.name.clone();
+    match move_refs(app, &there.seen.repo.id, vec![change]).await {
+        Err(RepoError::Git(GitError::Moved(_))) => Err(GitError::RefExists(name).into()),
+        other => Ok(other.map(|()| StatusCode::OK)?),
     }
 }
 
 async fn remove(app: &App, there: &There, full: String) -> Result<StatusCode, HubError> {
     let git = there.git(app);
     // The ref's own object, which for a tag with a message is not its commit.
-    let Some(found) = git.refs(&full).await?.into_iter().find(|r| r.name == full) else {
+    let Some(old) = git.values(&[&full]).await?.remove(&full) else {
         let name = full.rsplit('/').next().unwrap_or_default();
         return Err(HubError::from(GitError::NoRevision(name.to_owned())));
     };
-    let update = RefUpdate::new(&full, found.commit, Oid::ZERO);
-    moving(app, &there.seen.repo, vec![update], git.delete_ref(&full)).await??;
+    move_refs(app, &there.seen.repo.id, vec![Change { name: full, old, new: Oid::ZERO }]).await?;
     Ok(StatusCode::OK)
 }
 
@@ -130,10 +131,8 @@ pub async fn tag(
     let git = there.git(&app);
     let commit = led_to(&git, &revision).await?;
     let message = new.message.as_deref().filter(|message| !message.trim().is_empty());
-    let tagger = author(principal).line(app.clock.now());
-    let update = RefUpdate::new(&format!("refs/tags/{}", new.tag), Oid::ZERO, commit);
-    moving(&app, &there.seen.repo, vec![update], git.tag(&new.tag, commit, message, &tagger)).await??;
-    Ok(StatusCode::OK)
+    let to = git.tag(&new.tag, commit, message, &author(principal).line(app.clock.now())).await?;
+    moved(&app, &there, Change { name: format!("refs/tags/{}", new.tag), old: Oid::ZERO, new: to }).await
 }
 
 /// Removes a tag.
