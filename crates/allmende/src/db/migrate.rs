@@ -44,6 +44,7 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/0011_terms_at_the_door.sql"),
     },
     Migration { version: 12, name: "buckets", sql: include_str!("../../migrations/0012_buckets.sql") },
+    Migration { version: 15, name: "mirrors", sql: include_str!("../../migrations/0015_mirrors.sql") },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
