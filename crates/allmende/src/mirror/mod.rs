@@ -11,6 +11,7 @@ pub mod api;
 pub mod apply;
 pub mod export;
 pub mod import;
+pub mod inspect;
 pub mod manifest;
 pub mod store;
 pub mod sync;
