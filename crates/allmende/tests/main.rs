@@ -13,6 +13,7 @@ mod fuzz;
 mod housekeeping;
 mod http;
 mod limits;
+mod mirror;
 mod reference;
 mod repo;
 mod stores;

@@ -16,6 +16,10 @@ use crate::transaction;
 /// The branch that a repository begins with and that its card is read from.
 pub const MAIN: &str = "refs/heads/main";
 
+/// Why nobody writes to a mirror.
+pub const FOLLOWS: &str = "This repository is a mirror and changes only when its source does: change it there, or let it stand \
+                           on its own ('allmende repository mirror remove')";
+
 /// A repository as somebody sees it.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -53,10 +57,7 @@ impl Seen {
             return Err(RepoError::Forbidden("Nobody can write to this repository any more: its owner has frozen it"));
         }
         if needed == Right::Write && self.repo.settings.mirror {
-            return Err(RepoError::Forbidden(
-                "This repository is a mirror and changes only when its source does: change it there, or let it stand on its own \
-                 ('allmende repository mirror remove')",
-            ));
+            return Err(RepoError::Forbidden(FOLLOWS));
         }
         Ok(())
     }
