@@ -3,6 +3,8 @@ CREATE TABLE mirrors (
     repo TEXT NOT NULL PRIMARY KEY,
     -- The other hub's address; empty where bundles are brought by hand.
     url TEXT NOT NULL,
+    -- SHA-256 of its TLS public key, where its certificate is its own; empty where authorities vouch for it.
+    tls_pin TEXT NOT NULL,
     -- owner/name there.
     source TEXT NOT NULL,
     -- The repository's id there, and the key that signs what comes; both empty until something came.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use allmende_core::digest::Digest;
 use allmende_core::signature::PublicKey;
 use allmende_core::time::Timestamp;
 use clap::{Args, Subcommand};
@@ -134,6 +135,9 @@ pub struct Add {
     /// The other hub's key, as its operator told you by another way
     #[arg(long, value_name = "KEY", value_parser = code::<PublicKey>)]
     signer: Option<PublicKey>,
+    /// SHA-256 of the other hub's TLS public key, where its certificate is its own; 'allmende serve' prints it there
+    #[arg(long, value_name = "PIN", value_parser = code::<Digest>)]
+    source_tls_pin: Option<Digest>,
     /// Let files in that run code when they are loaded
     #[arg(long)]
     allow_pickles: bool,
@@ -154,6 +158,7 @@ impl Add {
             token: self.source_token_file.as_deref().map(first_line).transpose()?,
             every_s: self.every.div_ceil(1_000),
             signer: self.signer.map(|key| key.to_string()),
+            tls_pin: self.source_tls_pin.map(|pin| pin.to_string()),
             pickles_allowed: self.allow_pickles,
         };
         let mut view = hub.put_mirror(&name, &wanted).await?;

@@ -173,6 +173,7 @@ pub(super) fn blank(repo: &str) -> Mirror {
     Mirror {
         repo: repo.to_owned(),
         url: String::new(),
+        tls_pin: None,
         source: String::new(),
         source_id: String::new(),
         signer: None,

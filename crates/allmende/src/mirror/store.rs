@@ -1,5 +1,6 @@
 //! Mirrors in the database.
 
+use allmende_core::digest::Digest;
 use allmende_core::signature::{PublicKey, SecretKey};
 use allmende_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct Mirror {
     pub repo: String,
     /// The other hub's address; empty where bundles are brought.
     pub url: String,
+    /// SHA-256 of its TLS public key, where its certificate is its own.
+    pub tls_pin: Option<Digest>,
     /// `owner/name` there.
     pub source: String,
     /// Its id there; empty until something came.
@@ -64,7 +67,7 @@ pub struct Mirror {
 }
 
 const COLUMNS: &str = "repo, url, source, source_id, signer, every_s, next_at, busy_until, failures, error, made_at, \
-                       synced_at, fetched_bytes, stored_bytes, lacking, rewritten";
+                       synced_at, fetched_bytes, stored_bytes, lacking, rewritten, tls_pin";
 
 fn corrupt(column: &'static str, message: impl std::fmt::Display) -> DbError {
     DbError::Corrupt { column, message: message.to_string() }
@@ -73,9 +76,12 @@ fn corrupt(column: &'static str, message: impl std::fmt::Display) -> DbError {
 fn mirror(row: &AnyRow) -> Result<Mirror, DbError> {
     let (signer, rewritten): (String, String) = (row.try_get(4)?, row.try_get(15)?);
     let signer = Some(signer).filter(|text| !text.is_empty()).map(|text| text.parse());
+    let tls_pin: String = row.try_get(16)?;
+    let tls_pin = Some(tls_pin).filter(|text| !text.is_empty()).map(|text| text.parse());
     Ok(Mirror {
         repo: row.try_get(0)?,
         url: row.try_get(1)?,
+        tls_pin: tls_pin.transpose().map_err(|e| corrupt("mirrors.tls_pin", e))?,
         source: row.try_get(2)?,
         source_id: row.try_get(3)?,
         signer: signer.transpose().map_err(|e| corrupt("mirrors.signer", e))?,
@@ -131,13 +137,14 @@ pub(super) async fn put(tx: &mut Tx, new: &Mirror, token: Option<&[u8]>) -> Resu
     let rewritten = serde_json::to_string(rewritten).map_err(|e| corrupt("mirrors.rewritten", e))?;
     sqlx::query(
         "INSERT INTO mirrors (repo, url, source, source_id, signer, token, every_s, next_at, busy_until, failures, error,
-                              made_at, synced_at, fetched_bytes, stored_bytes, lacking, rewritten)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                              made_at, synced_at, fetched_bytes, stored_bytes, lacking, rewritten, tls_pin)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
          ON CONFLICT (repo) DO UPDATE SET url = excluded.url, source = excluded.source, source_id = excluded.source_id,
              signer = excluded.signer, every_s = excluded.every_s, next_at = excluded.next_at,
              busy_until = excluded.busy_until, failures = excluded.failures, error = excluded.error,
              made_at = excluded.made_at, synced_at = excluded.synced_at, fetched_bytes = excluded.fetched_bytes,
-             stored_bytes = excluded.stored_bytes, lacking = excluded.lacking, rewritten = excluded.rewritten",
+             stored_bytes = excluded.stored_bytes, lacking = excluded.lacking, rewritten = excluded.rewritten,
+             tls_pin = excluded.tls_pin",
     )
     .bind(&new.repo)
     .bind(&new.url)
@@ -156,6 +163,7 @@ pub(super) async fn put(tx: &mut Tx, new: &Mirror, token: Option<&[u8]>) -> Resu
     .bind(to_i64(new.stored_bytes)?)
     .bind(to_i64(new.lacking)?)
     .bind(rewritten)
+    .bind(new.tls_pin.map_or_else(String::new, |pin| pin.to_string()))
     .execute(&mut **tx)
     .await?;
     if let Some(token) = token {

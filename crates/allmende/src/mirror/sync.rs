@@ -85,6 +85,8 @@ pub async fn add(
     }
     let signer = wanted.signer.as_ref().map(|key| key.parse()).transpose();
     let signer = signer.or_else(|e: allmende_core::signature::InvalidSignature| bad(e.to_string()))?;
+    let tls_pin = wanted.tls_pin.as_ref().map(|pin| pin.parse()).transpose();
+    let tls_pin = tls_pin.or_else(|e: allmende_core::digest::InvalidDigest| bad(e.to_string()))?;
     let seal = |repo: &str| match &wanted.token {
         None => Ok(None),
         Some(token) => secret::close(&app.hub_key, Purpose::Mirror, repo, token).map(Some),
@@ -108,6 +110,7 @@ pub async fn add(
             }
             (mirror.url, mirror.source, mirror.every_s) = (url, wanted.source.clone(), wanted.every_s);
             mirror.signer = signer.or(mirror.signer);
+            mirror.tls_pin = tls_pin;
             (mirror.next_at, mirror.failures) = (Some(now), 0);
             let token = seal(&mirror.repo).map_err(internal)?;
             let put: Result<(), MirrorError> =
@@ -120,7 +123,7 @@ pub async fn add(
             let id = new_id()?;
             let mut mirror = blank(&id);
             (mirror.url, mirror.source, mirror.every_s) = (url, wanted.source.clone(), wanted.every_s);
-            (mirror.signer, mirror.next_at) = (signer, Some(now));
+            (mirror.signer, mirror.next_at, mirror.tls_pin) = (signer, Some(now), tls_pin);
             let token = seal(&id).map_err(internal)?.unwrap_or_default();
             let settings = Settings { mirror: true, pickles_allowed: wanted.pickles_allowed, ..Settings::default() };
             let name = name.parse().or_else(|_| bad(format!("Invalid repository name: {name}")))?;
@@ -318,7 +321,7 @@ async fn fetch(app: &App, mirror: &Mirror, fetched: Arc<AtomicU64>) -> Result<Fe
     let repo = crate::repo::store::by_id(&mut *app.db.read().await?, &mirror.repo).await?.ok_or(RepoError::NotFound)?;
     let mut mirror = mirror.clone();
     let address = format!("{}/v1/repositories/{}/{}/bundle", mirror.url, repo.kind.plural(), mirror.source);
-    let (url, http) = outbound::client(&address, &app.config.outbound_networks).await?;
+    let (url, http) = outbound::client_of(&address, &app.config.outbound_networks, mirror.tls_pin.as_ref()).await?;
     let token = store::token(&mut *app.db.read().await?, &app.hub_key, &mirror.repo).await?;
     let mut request = http.post(url).json(&wanted(app, &repo).await?);
     if !token.is_empty() {

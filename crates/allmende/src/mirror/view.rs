@@ -78,6 +78,9 @@ pub struct MirrorWanted {
     /// The key that signs what comes, `ed25519:…`; without it the first that comes is kept to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
+    /// SHA-256 of the other hub's TLS public key, `sha256:…`, where its certificate is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_pin: Option<String>,
     /// Whether files that run code may stand in it, where it is new.
     #[serde(default)]
     pub pickles_allowed: bool,

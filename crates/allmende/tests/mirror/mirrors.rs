@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::hostile::Taken;
 use super::{Pair, call, commit, file, find, tips};
-use crate::xet::noise;
+use crate::xet::{World, noise};
 
 const LOOPBACK: &[(&str, &str)] = &[("outbound_networks", "127.0.0.0/8")];
 const MIRROR: &str = "/v1/repositories/models/bea/copy/mirror";
@@ -172,6 +172,7 @@ async fn what_no_mirror_may_be() {
         (with("every_s", json!(5)), "every 60 s"),
         (with("token", json!("a\nb")), "token"),
         (with("signer", json!("x")), "ed25519"),
+        (with("tls_pin", json!("x")), "sha256"),
         (with("other", json!("x")), "other"),
     ] {
         let (status, said) = pair.add(wanted.clone()).await;
@@ -192,6 +193,27 @@ async fn what_no_mirror_may_be() {
     assert_eq!(sync::round(&pair.b.hub.app).await.unwrap(), 0);
     assert!(find(&pair.b, "bea", "copy").await.is_none());
     pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_a_certificate_of_its_own_is_known_by_its_key() {
+    let (a, b) = (World::start(&[("tls", "self-signed")]).await, World::start(LOOPBACK).await);
+    let (ada, bea) = (a.person("ada").await, b.person("bea").await);
+    let repo = a.repo(&ada, &ada.account, "model").await;
+    let pin = a.hub.app.tls.as_ref().unwrap().pin;
+    let other = allmende_core::digest::Digest::of(b"another key");
+    for (pin, state) in [(None, "failed"), (Some(other), "failed"), (Some(pin), "current")] {
+        let wanted = json!({
+            "url": a.hub.url, "source": "ada/model", "token": ada.token, "tls_pin": pin.map(|pin| pin.to_string()),
+        });
+        assert_eq!(call(&b, Some(&bea), Method::PUT, MIRROR, Some(wanted)).await.status(), 200);
+        assert_eq!(sync::round(&b.hub.app).await.unwrap(), 1);
+        let shown: Value = call(&b, Some(&bea), Method::GET, MIRROR, None).await.json().await.unwrap();
+        assert_eq!(shown["state"], state, "{pin:?}: {shown}");
+    }
+    assert_eq!(tips(&a, &repo).await, tips(&b, &find(&b, "bea", "copy").await.unwrap()).await);
+    a.hub.stop().await;
+    b.hub.stop().await;
 }
 
 /// A source that answers what it is told to.
