@@ -3,6 +3,7 @@
 //! Each returns whether it accepted the input. `fuzz/targets/` runs them under libFuzzer; `crates/allmende/tests/fuzz.rs`
 //! runs them as ordinary tests over the seeds, their mutations and arbitrary bytes.
 
+use allmende::mirror::manifest::Manifest;
 use allmende::repo::changes::Change;
 use allmende::wire::read;
 use allmende_core::agreement::lint::lint;
@@ -17,6 +18,7 @@ use allmende_core::ledger::tile::{Tile, decode_bundle, decode_tile, encode_bundl
 use allmende_core::ledger::verifier::VerifierKey;
 use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::statement::Statement;
+use allmende_formats::bundle::{HEAD_BYTES, Heads, MAGIC, Section, read_files, read_refs, write_files, write_refs};
 use allmende_formats::pickle::{self, Look, Walk, zip};
 use allmende_formats::safetensors::{
     Difference, MAX_FOREIGN_HEADER_BYTES, Summary, compare, parse_header, parse_header_within, parse_index,
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("pickle", pickle_file),
     ("record", record),
     ("receipt", receipt),
+    ("repository_bundle", repository_bundle),
     ("safetensors", safetensors),
     ("safetensors_index", safetensors_index),
     ("statement", statement),
@@ -70,6 +73,33 @@ fn canonical_json(data: &[u8]) -> bool {
     let Ok(value) = canonical::from_bytes::<serde_json::Value>(data) else { return false };
     assert_eq!(canonical::to_bytes(&value).expect("canonical"), data);
     true
+}
+
+/// A bundle's lists have one spelling each, and its manifest is opened without a panic.
+fn repository_bundle(data: &[u8]) -> bool {
+    let Some(mut rest) = data.strip_prefix(&MAGIC) else { return false };
+    let mut heads = Heads::default();
+    while let Some((head, after)) = rest.split_first_chunk::<HEAD_BYTES>() {
+        let Ok(head) = heads.next(*head) else { return false };
+        let Some((bytes, after)) = usize::try_from(head.bytes).ok().and_then(|n| after.split_at_checked(n)) else {
+            return false;
+        };
+        rest = after;
+        match head.section {
+            Section::Manifest if Manifest::open(bytes).is_err() => return false,
+            Section::Refs => {
+                let Ok(refs) = read_refs(bytes) else { return false };
+                assert_eq!(write_refs(&refs), bytes);
+            }
+            Section::Files => {
+                let Ok(files) = read_files(bytes) else { return false };
+                assert_eq!(write_files(&files), bytes);
+            }
+            Section::End => return rest.is_empty(),
+            Section::Manifest | Section::Pack | Section::Xorb => {}
+        }
+    }
+    false
 }
 
 /// A leaf has one spelling, and opening it never panics.

@@ -3,6 +3,7 @@
 //! Architecture invariant: this crate knows none of Allmende's nouns, and performs no input or output.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod parquet;
 pub mod pickle;
 pub mod rows;

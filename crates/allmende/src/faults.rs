@@ -37,6 +37,9 @@ pub const REF_POINTS: &[&str] = &["refs.noted", "refs.moved", "refs.indexed", "r
 /// Those of a release that becomes a repository, which have a test of their own.
 pub const RELEASE_POINTS: &[&str] = &["release.before_commit", "release.before_ref"];
 
+/// Those of a bundle that is taken, which have a test of their own.
+pub const MIRROR_POINTS: &[&str] = &["mirror.after_xorb"];
+
 struct Armed {
     name: String,
     nth: u64,
@@ -57,7 +60,7 @@ fn armed() -> Option<Armed> {
 /// The only place of the library that reads the environment: a fault has to work below every layer of settings.
 pub fn point(name: &'static str) {
     debug_assert!(
-        [POINTS, PUSH_POINTS, REF_POINTS, RELEASE_POINTS].iter().any(|points| points.contains(&name)),
+        [POINTS, PUSH_POINTS, REF_POINTS, RELEASE_POINTS, MIRROR_POINTS].iter().any(|points| points.contains(&name)),
         "fault point {name} is not in the table"
     );
     let Some(armed) = ARMED.get_or_init(armed) else { return };

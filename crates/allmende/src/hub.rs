@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::exchange::webhooks;
 use crate::repo::{moving, reads};
-use crate::{backup, node, party, run};
+use crate::{backup, mirror, node, party, run};
 
 mod housekeeping;
 mod lookout;
@@ -35,6 +35,7 @@ pub async fn open(config: Config, clock: Clock) -> Result<App, StartError> {
     app.tasks.spawn(lookout::keep(app.clone()));
     app.tasks.spawn(housekeeping::keep(app.clone()));
     app.tasks.spawn(webhooks::keep(app.clone()));
+    app.tasks.spawn(mirror::sync::keep(app.clone()));
     app.tasks.spawn(reads::keep(app.clone()));
     app.tasks.spawn(moving::keep(app.clone()));
     node::outside::ask_all(&app)?;

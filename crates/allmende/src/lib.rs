@@ -1,7 +1,7 @@
 //! The program: the hub that hosts collaborations, the node that each member runs, and the command line for both.
 //!
 //! Slices by noun; each imports only to its left: ledger → party → account → collaboration → agreement → asset → repo →
-//! discussion → xet → exchange → bucket → node → run →
+//! discussion → xet → exchange → bucket → mirror → node → run →
 //! contribution → risk → wire → verify → console → client → backup → agent → demo → cli. The modules here below stand under all
 //! of them and know none.
 //!
@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod projection;
 pub mod router;
+pub mod secret;
 pub mod server;
 pub mod tls;
 
@@ -44,6 +45,7 @@ pub mod demo;
 pub mod discussion;
 pub mod exchange;
 pub mod ledger;
+pub mod mirror;
 pub mod node;
 pub mod party;
 pub mod repo;

@@ -6,11 +6,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use allmende_core::digest::Digest;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 
 use crate::config::Networks;
+use crate::tls::{self, TlsError};
 
 /// Longest address.
 const MAX_URL_BYTES: usize = 2_048;
@@ -39,6 +41,9 @@ pub enum OutboundError {
     /// No client could be made.
     #[error("no connection can be made: {0}")]
     Client(#[from] reqwest::Error),
+    /// Nor one that keeps to a key.
+    #[error("no connection can be made: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl OutboundError {
@@ -134,6 +139,18 @@ impl Resolve for Fixed {
 /// # Errors
 /// [`OutboundError`].
 pub async fn client(text: &str, networks: &Networks) -> Result<(Url, reqwest::Client), OutboundError> {
+    client_of(text, networks, None).await
+}
+
+/// The same for whoever there holds the key of this SHA-256, if one is given, whatever authorities say.
+///
+/// # Errors
+/// [`OutboundError`].
+pub async fn client_of(
+    text: &str,
+    networks: &Networks,
+    pin: Option<&Digest>,
+) -> Result<(Url, reqwest::Client), OutboundError> {
     let url = check(text, networks)?;
     let plain = url.scheme() == "http";
     let addresses: Vec<SocketAddr> = match literal(&url) {
@@ -151,7 +168,12 @@ pub async fn client(text: &str, networks: &Networks) -> Result<(Url, reqwest::Cl
     if !addresses.iter().all(|address| permitted(address.ip(), plain, networks)) {
         return Err(OutboundError::Private);
     }
-    let http = reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    let builder = match pin.filter(|_| !plain) {
+        Some(pin) => tls::pinned(builder, pin)?,
+        None => builder,
+    };
+    let http = builder
         .dns_resolver(Fixed(addresses))
         .no_proxy()
         .redirect(Policy::none())

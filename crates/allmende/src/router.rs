@@ -20,7 +20,7 @@ use crate::auth::{self, Caller, Scope};
 use crate::error::{ApiError, Code, Problem, REQUEST_ID};
 use crate::extract::Json;
 use crate::metrics::Counter;
-use crate::{asset, collaboration, node, party, repo, run};
+use crate::{asset, collaboration, mirror, node, party, repo, run};
 
 /// Oldest protocol between hub and clients that this program speaks.
 pub const PROTOCOL_MIN: u32 = 1;
@@ -64,10 +64,14 @@ fn all() -> Routes {
             .merge(party::api::routes())
             .merge(collaboration::api::routes())
             .merge(repo::api::routes())
+            .merge(mirror::api::routes())
             .merge(node::api::routes())
             .merge(run::upload::routes())
             .merge(run::predict::routes()),
-        transfers: OpenApiRouter::new().merge(asset::api::transfers()).merge(run::api::transfers()),
+        transfers: OpenApiRouter::new()
+            .merge(asset::api::transfers())
+            .merge(mirror::api::transfers())
+            .merge(run::api::transfers()),
     }
 }
 

@@ -260,11 +260,7 @@ pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
             let builder = builder.https_only(true);
             Ok(match trust {
                 Trust::System => builder.tls_version_min(reqwest::tls::Version::TLS_1_3).build()?,
-                Trust::Pin(pin) => {
-                    let verifier = Arc::new(Pinned { pin: *pin, provider: provider() });
-                    let tls = tls.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-                    builder.tls_backend_preconfigured(tls).build()?
-                }
+                Trust::Pin(pin) => pinned(builder, pin)?.build()?,
                 Trust::Authority(text) => {
                     let mut roots = rustls::RootCertStore::empty();
                     for certificate in CertificateDer::pem_slice_iter(text) {
@@ -281,6 +277,18 @@ pub fn client(url: &str, trust: &Trust) -> Result<reqwest::Client, TlsError> {
         }
         _ => Err(TlsError::Url(url.to_owned())),
     }
+}
+
+/// The same builder of a client, for whoever holds the pinned key and nobody else, over TLS 1.3.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn pinned(builder: reqwest::ClientBuilder, pin: &Digest) -> Result<reqwest::ClientBuilder, TlsError> {
+    install_provider();
+    let tls = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&version::TLS13])?;
+    let verifier = Arc::new(Pinned { pin: *pin, provider: provider() });
+    let tls = tls.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    Ok(builder.tls_backend_preconfigured(tls))
 }
 
 fn is_loopback(url: &reqwest::Url) -> bool {

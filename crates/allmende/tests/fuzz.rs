@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use allmende::mirror::manifest::{Bytes, Manifest, SourceRepository};
 use allmende_core::agreement::draft::{DraftInputs, DraftParty, template};
 use allmende_core::agreement::terms::Terms;
 use allmende_core::agreement::vocabulary::{Language, Purpose};
@@ -17,6 +18,7 @@ use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::signature::SecretKey;
 use allmende_core::statement::{AgreementProposed, Header, KeyClass, Signer, Statement};
 use allmende_core::time::Timestamp;
+use allmende_formats::bundle::{BundleFile, BundleRef, Head, MAGIC, Part, Place, Section, write_files, write_refs};
 use allmende_formats::safetensors::write_f32;
 use allmende_formats::xet::chunk_hash;
 use allmende_formats::xet::shard::{ChunkInfo, Ending, FileInfo, Segment, XorbInfo, write_shard};
@@ -93,6 +95,36 @@ fn note(leaves: &[Vec<u8>]) -> SignedCheckpoint {
     SignedCheckpoint::sign(Checkpoint { origin: origin(), size: 2, root }, &origin(), &key(9))
 }
 
+fn repository_bundle() -> Vec<u8> {
+    let refs = [BundleRef { name: "refs/heads/main".to_owned(), oid: "1".repeat(40) }];
+    let parts = [Place::Xorb(chunk_hash(b"x")), Place::File(chunk_hash(b"f"))];
+    let parts = parts.map(|place| Part { place, first: 3, chunks: 4 }).to_vec();
+    let files = write_files(&[BundleFile { hash: chunk_hash(b"h"), sha256: [7; 32], bytes: 9, parts }]);
+    let (refs, pack) = (write_refs(&refs), b"PACK".to_vec());
+    let manifest = Manifest {
+        format: 1,
+        hub: "hub.example".to_owned(),
+        repository: SourceRepository { id: "1".to_owned(), kind: "model".to_owned(), name: "north/m".to_owned() },
+        made_at: crate::stores::NOW,
+        whole: true,
+        since: Vec::new(),
+        refs: Bytes::of(&refs),
+        pack: Bytes::of(&pack),
+        files: Bytes::of(&files),
+        large_files: 1,
+        large_bytes: 9,
+        xorbs: Vec::new(),
+    };
+    let mut out = MAGIC.to_vec();
+    let manifest = manifest.seal(&key(9)).unwrap();
+    let sections = [Section::Manifest, Section::Refs, Section::Pack, Section::Files, Section::End];
+    for (section, bytes) in sections.into_iter().zip([manifest, refs, pack, files, Vec::new()]) {
+        out.extend(Head { section, bytes: bytes.len() as u64 }.to_bytes());
+        out.extend(bytes);
+    }
+    out
+}
+
 /// An input that the target accepts.
 fn good(name: &str) -> Vec<u8> {
     let leaves = [record().to_bytes().unwrap(), b"{}".to_vec()];
@@ -138,6 +170,7 @@ fn good(name: &str) -> Vec<u8> {
         }
         .to_string()
         .into_bytes(),
+        "repository_bundle" => repository_bundle(),
         "safetensors" => {
             write_f32(&[("a".to_owned(), vec![2, 2]), ("b".to_owned(), vec![1])], &[0.0, 1.0, -1.0, 2.5, 3.0]).unwrap()
         }

@@ -14,6 +14,7 @@ mod fuzz;
 mod housekeeping;
 mod http;
 mod limits;
+mod mirror;
 mod reference;
 mod repo;
 mod stores;

@@ -71,6 +71,8 @@ tables! {
     access_requests: [repo id account status reason fields] [asked_at changed_at] [];
     webhooks: [id owner url job domains] [disabled created_at updated_at] [secret];
     webhook_watches: [webhook kind name watched] [] [];
+    mirrors: [repo url tls_pin source source_id signer error rewritten]
+        [every_s next_at busy_until failures made_at synced_at fetched_bytes stored_bytes lacking] [token];
 }
 
 /// The tables that are not: logs and what follows from them come back from the logs' own entries; tokens, invitations and

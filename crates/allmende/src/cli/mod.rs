@@ -19,6 +19,7 @@ pub mod agreement_diff;
 pub mod agreement_draft;
 pub mod asset;
 pub mod backup;
+pub mod bundle;
 pub mod collaboration;
 pub mod config;
 pub mod context;
@@ -34,6 +35,7 @@ pub mod key;
 pub mod ledger;
 pub mod log_key;
 pub mod member;
+pub mod mirror;
 pub mod model;
 pub mod node;
 pub mod output;
@@ -119,7 +121,7 @@ pub enum Command {
     /// Offer, list and fetch assets
     #[command(subcommand)]
     Asset(asset::Asset),
-    /// Put repositories under the terms, and take them back
+    /// Put repositories under the terms, carry them from hub to hub
     #[command(subcommand)]
     Repository(repository::Repository),
     /// Run this member's node, and look at what it does

@@ -1,4 +1,5 @@
-//! `repository`: which repositories of the hub stand under the terms. What is in them is for the tools that people have.
+//! `repository`: which repositories of the hub stand under the terms, and how they get from hub to hub. What is in them is for
+//! the tools that people have.
 
 use clap::{Args, Subcommand};
 
@@ -6,11 +7,13 @@ use super::context::Context;
 use super::failure::Failure;
 use super::member::Member;
 use super::table::Table;
+use super::{bundle, mirror};
 use crate::client::repositories::RepositoryPath;
 use crate::view;
 
-/// Put repositories under the terms, and take them back.
+/// Put repositories under the terms, and carry them from hub to hub.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Repository {
     /// List the repositories under the terms, releases included
     List(List),
@@ -18,6 +21,15 @@ pub enum Repository {
     Place(Place),
     /// Take a repository of yours back at once
     Withdraw(Withdraw),
+    /// Write a repository into one signed file
+    Export(bundle::Export),
+    /// Look through such a file without a hub
+    Inspect(bundle::Inspect),
+    /// Bring such a file to a hub
+    Import(bundle::Import),
+    /// Follow repositories of other hubs
+    #[command(subcommand)]
+    Mirror(mirror::Mirror),
 }
 
 impl Repository {
@@ -30,6 +42,10 @@ impl Repository {
             Self::List(command) => command.run(context).await,
             Self::Place(command) => command.run(context).await,
             Self::Withdraw(command) => command.run(context).await,
+            Self::Export(command) => command.run(context).await,
+            Self::Inspect(command) => command.run(context).await,
+            Self::Import(command) => command.run(context).await,
+            Self::Mirror(command) => command.run(context).await,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Architecture invariant: nothing here knows the terminal, the home folder or the environment, and every byte that leaves
 //! passes the [`http::Gate`] first, where there is one.
 
+pub mod bundles;
 pub mod error;
 pub mod home;
 pub mod http;

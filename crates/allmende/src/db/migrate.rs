@@ -45,6 +45,7 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 12, name: "buckets", sql: include_str!("../../migrations/0012_buckets.sql") },
     Migration { version: 14, name: "moving refs", sql: include_str!("../../migrations/0014_moving_refs.sql") },
+    Migration { version: 15, name: "mirrors", sql: include_str!("../../migrations/0015_mirrors.sql") },
     Migration { version: 16, name: "doors", sql: include_str!("../../migrations/0016_doors.sql") },
     Migration { version: 17, name: "histories weigh", sql: include_str!("../../migrations/0017_histories_weigh.sql") },
 ];

@@ -8,7 +8,7 @@ use crate::git::refs::Change;
 use crate::git::{GitError, GitRepo, Oid};
 use crate::repo::event::Action;
 use crate::repo::moving::move_refs;
-use crate::repo::ops::{Seen, author};
+use crate::repo::ops::{FOLLOWS, Seen, author};
 use crate::repo::{RepoError, Right};
 use crate::transaction;
 
@@ -40,6 +40,9 @@ pub async fn open(
 ) -> Result<u64, RepoError> {
     if seen.repo.settings.discussions_disabled {
         return Err(RepoError::Forbidden("Discussions are disabled for this repository"));
+    }
+    if pull.is_some() && seen.repo.settings.mirror {
+        return Err(RepoError::Forbidden(FOLLOWS));
     }
     let (title, text) = (super::title(title)?, super::comment(text)?);
     let git = seen.git(app);

@@ -63,10 +63,21 @@ impl GitRepo {
     /// # Errors
     /// [`GitError::Io`].
     pub async fn pack(&self, tips: &[Tip]) -> Result<Packing, GitError> {
+        self.pack_since(tips, &[]).await
+    }
+
+    /// The same without what `but` leads to, which whoever takes the pack has to have.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn pack_since(&self, tips: &[Tip], but: &[Oid]) -> Result<Packing, GitError> {
         let args = ["-c", "pack.threads=1", "pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"];
+        let thin: &[&str] = if but.is_empty() { &[] } else { &["--thin"] };
+        let args = args.iter().chain(thin);
         let mut child = self.command(args).stdin(Stdio::piped()).spawn()?;
         let mut stdin = child.stdin.take().ok_or(GitError::Answer("no pipes"))?;
-        let asked: String = tips.iter().map(|tip| format!("{}\n", tip.oid)).collect();
+        let mut asked: String = tips.iter().map(|tip| format!("{}\n", tip.oid)).collect();
+        asked.extend(but.iter().map(|oid| format!("^{oid}\n")));
         // It reads everything before it writes.
         stdin.write_all(asked.as_bytes()).await?;
         stdin.shutdown().await?;

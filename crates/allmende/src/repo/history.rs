@@ -14,7 +14,8 @@ use crate::transaction;
 /// deleted. They count like all others.
 pub const SMALL_BYTES: u64 = 64 << 10;
 
-/// Counts `more_bytes` that are about to be kept.
+/// Counts `more_bytes` that are about to be kept. For a repository that is only being made room is asked for, and nothing is
+/// counted: it is [measured](measure) once it is there.
 ///
 /// # Errors
 /// [`RepoError::Quota`] when there is no room for them; then nothing is counted.
@@ -26,7 +27,7 @@ pub async fn charge(app: &App, repo: &Repo, more_bytes: u64) -> Result<(), RepoE
             quota::require(tx, &domain, more_bytes, default).await?;
         }
         sqlx::query(
-            "INSERT INTO repo_histories (repo, domain, bytes) VALUES ($1, $2, $3)
+            "INSERT INTO repo_histories (repo, domain, bytes) SELECT id, $2, $3 FROM repos WHERE id = $1
              ON CONFLICT (repo) DO UPDATE SET domain = excluded.domain, bytes = repo_histories.bytes + excluded.bytes",
         )
         .bind(&repo.id)

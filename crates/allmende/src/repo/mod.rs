@@ -82,6 +82,9 @@ pub struct Settings {
     pub pickles_allowed: bool,
     /// Whether nobody can write to it any more.
     pub frozen: bool,
+    /// Whether it follows another hub's repository, or bundles of it, and nobody writes to it here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mirror: bool,
 }
 
 /// A repository.

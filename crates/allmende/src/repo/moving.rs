@@ -85,7 +85,11 @@ async fn moved(
 /// Sees to what follows from changes that were made, and takes the note away.
 async fn follow(app: &App, note: &Note, done: &[&Change]) -> Result<(), RepoError> {
     if done.iter().any(|change| change.name == MAIN) {
-        keep_head(&app.db, &note.repo, &app.git.repo(&note.repo), app.clock.now()).await?;
+        match keep_head(&app.db, &note.repo, &app.git.repo(&note.repo), app.clock.now()).await {
+            // Only a mirror's may be gone.
+            Err(RepoError::Git(GitError::NoRevision(_))) => {}
+            kept => kept?,
+        }
     }
     crate::faults::point("refs.indexed");
     let repo = match done.is_empty() {

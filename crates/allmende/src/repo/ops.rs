@@ -19,6 +19,10 @@ use crate::transaction;
 /// The branch that a repository begins with and that its card is read from.
 pub const MAIN: &str = "refs/heads/main";
 
+/// Why nobody writes to a mirror.
+pub const FOLLOWS: &str = "This repository is a mirror and changes only when its source does: change it there, or let it stand \
+                           on its own ('allmende repository mirror remove')";
+
 /// A repository as somebody sees it.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -54,6 +58,9 @@ impl Seen {
         }
         if needed == Right::Write && self.repo.settings.frozen {
             return Err(RepoError::Forbidden("Nobody can write to this repository any more: its owner has frozen it"));
+        }
+        if needed == Right::Write && self.repo.settings.mirror {
+            return Err(RepoError::Forbidden(FOLLOWS));
         }
         Ok(())
     }
@@ -117,7 +124,9 @@ pub async fn may_propose(app: &App, principal: Option<&Principal>, seen: &Seen) 
         && !repo.settings.discussions_disabled
         && repo.kind.has_history();
     match seen.require(Right::Write) {
-        Err(RepoError::Forbidden(_) | RepoError::Denied(_)) if proposes && !repo.settings.frozen => {
+        Err(RepoError::Forbidden(_) | RepoError::Denied(_))
+            if proposes && !repo.settings.frozen && !repo.settings.mirror =>
+        {
             terms::may_read(app, principal, repo).await
         }
         other => other,

@@ -57,9 +57,35 @@ pub async fn look(
     incoming: &Incoming,
     changes: &[Change],
 ) -> Result<Vec<(Oid, RepoPath)>, RepoError> {
+    let (files, lacking) = look_at(app, seen, incoming, changes).await?;
+    match lacking.first() {
+        None => Ok(files),
+        Some((sha256, path)) => {
+            let text = format!(
+                "the large file {path} (sha256 {sha256}) was never uploaded to this repository: run 'git lfs install' and \
+                 'git lfs push --all origin', then push again"
+            );
+            refuse(text).map_err(Into::into)
+        }
+    }
+}
+
+/// A large file that is named and not here: its digits, and a place of it.
+pub type Lacking = (String, String);
+
+/// The same for what comes from another hub, which may itself lack large files that were deleted there. Gives those too.
+///
+/// # Errors
+/// [`GitError::Refused`] with what is wrong.
+pub async fn look_at(
+    app: &App,
+    seen: &Seen,
+    incoming: &Incoming,
+    changes: &[Change],
+) -> Result<(Vec<(Oid, RepoPath)>, Vec<Lacking>), RepoError> {
     let tips: Vec<Oid> = changes.iter().map(|change| change.new).filter(|new| *new != Oid::ZERO).collect();
     if tips.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let names: Vec<String> = tips.iter().map(|tip| format!("{tip}^{{commit}}")).collect();
     if incoming.git().kinds(&names).await?.iter().any(Option::is_none) {
@@ -91,8 +117,8 @@ pub async fn look(
     };
     incoming.entries(&commits, each).await?;
     look_at_links(incoming.git(), links).await?;
-    look_at_pointers(app, seen, incoming.git(), &small).await?;
-    Ok(files)
+    let lacking = look_at_pointers(app, seen, incoming.git(), &small).await?;
+    Ok((files, lacking))
 }
 
 fn too_large(path: &str, size: u64) -> String {
@@ -144,8 +170,14 @@ fn stays_inside(path: &RepoPath, target: &[u8]) -> bool {
     place.is_empty() || (place.join("/").parse::<RepoPath>().is_ok() && !place.first().is_some_and(|name| drive(name)))
 }
 
-async fn look_at_pointers(app: &App, seen: &Seen, git: &GitRepo, small: &[(Oid, String)]) -> Result<(), RepoError> {
-    let mut known = BTreeSet::new();
+/// The pointers whose large files are not here.
+async fn look_at_pointers(
+    app: &App,
+    seen: &Seen,
+    git: &GitRepo,
+    small: &[(Oid, String)],
+) -> Result<Vec<Lacking>, RepoError> {
+    let (mut known, mut lacking) = (BTreeSet::new(), Vec::new());
     for some in small.chunks(BLOBS_AT_ONCE) {
         let oids: Vec<Oid> = some.iter().map(|(oid, _)| *oid).collect();
         for ((_, path), blob) in some.iter().zip(git.blobs(&oids).await?) {
@@ -166,16 +198,11 @@ async fn look_at_pointers(app: &App, seen: &Seen, git: &GitRepo, small: &[(Oid, 
                 None => None,
             };
             if held != Some(pointer.size) {
-                let text = format!(
-                    "the large file {path} (sha256 {}) was never uploaded to this repository: run 'git lfs install' and \
-                     'git lfs push --all origin', then push again",
-                    pointer.sha256
-                );
-                return refuse(text).map_err(Into::into);
+                lacking.push((pointer.sha256, path.clone()));
             }
         }
     }
-    Ok(())
+    Ok(lacking)
 }
 
 /// Keeps what was looked at and moves the refs: all or none if `together`, and otherwise each by itself. What is begun here
@@ -234,6 +261,28 @@ async fn landing(
     }
     crate::faults::point("push.after_refs");
     Ok(outcomes)
+}
+
+/// Keeps what was looked at and moves the refs of a mirror, all or none, wherever its source moved them. Once begun it goes on
+/// to its end.
+///
+/// # Errors
+/// [`GitError::Moved`] when another is at it, [`RepoError::Quota`] when there is no room for its history.
+pub async fn follow(app: &App, repo: &Repo, incoming: Incoming, changes: Vec<Change>) -> Result<(), RepoError> {
+    let (app, repo) = (app.clone(), repo.clone());
+    let tasks = app.tasks.clone();
+    let work = async move {
+        history::charge(&app, &repo, incoming.size_bytes().await?).await?;
+        crate::faults::point("push.before_keep");
+        incoming.keep().await?;
+        crate::faults::point("push.before_refs");
+        if !changes.is_empty() {
+            move_refs(&app, &repo.id, changes).await?;
+        }
+        crate::faults::point("push.after_refs");
+        Ok(())
+    };
+    tasks.spawn(work).await.map_err(|e| GitError::Io(std::io::Error::other(e)))?
 }
 
 /// The history of main only grows: others build upon it, and what was agreed on stands in it.

@@ -307,6 +307,7 @@ pub async fn delete(tx: &mut Tx, repo: &Repo) -> Result<(), DbError> {
         "DELETE FROM repo_histories WHERE repo = $1",
         "DELETE FROM repo_moves WHERE repo = $1",
         "DELETE FROM content_facts WHERE repo = $1",
+        "DELETE FROM mirrors WHERE repo = $1",
         "DELETE FROM repos WHERE id = $1",
     ] {
         sqlx::query(sql).bind(&repo.id).execute(&mut **tx).await?;

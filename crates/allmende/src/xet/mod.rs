@@ -12,6 +12,7 @@ pub mod check;
 pub mod collect;
 pub mod copy;
 pub mod ingest;
+pub mod parts;
 pub mod pass;
 pub mod read;
 pub mod shard;

@@ -49,6 +49,12 @@ impl Claims {
         Ok(claims)
     }
 
+    /// The claim that this is what a file is made of.
+    #[must_use]
+    pub fn of(file: FileInfo) -> Self {
+        Self { files: vec![file], xorbs: Vec::new() }
+    }
+
     /// How many claims there are to check.
     #[must_use]
     pub fn len(&self) -> usize {

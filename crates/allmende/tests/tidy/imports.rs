@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "content",
     "exchange",
     "bucket",
+    "mirror",
     "node",
     "run",
     "contribution",

@@ -19,6 +19,7 @@ use crate::content::{ContentError, pickle, tensors};
 use crate::error::ApiError;
 use crate::git::tree::EntryKind;
 use crate::git::{GitError, Oid};
+use crate::mirror::store::{self as mirrors, Mirror};
 use crate::repo::card::{self, Head};
 use crate::repo::{Gate, Kind, store, terms};
 
@@ -34,6 +35,7 @@ struct Front {
     parameters: Option<Summary>,
     pickles: Vec<(String, String)>,
     said: Vec<(Action, Result<(), Box<Decision>>)>,
+    mirror: Option<Mirror>,
     card: Card,
 }
 
@@ -65,7 +67,8 @@ async fn gather(app: &App, visit: &Visit) -> Result<Front, ApiError> {
         None => None,
     };
     let said = terms::said(app, visit.viewer.as_ref(), repo).await?;
-    let mut front = Front { head, verdict, parameters: None, pickles: Vec::new(), said, card: Card::None };
+    let mirror = mirrors::of(&mut *app.db.read().await?, &repo.id).await?;
+    let mut front = Front { head, verdict, parameters: None, pickles: Vec::new(), said, mirror, card: Card::None };
     let open = visit.may_read(app).await;
     // A repository whose main branch is gone has facts all the same.
     let Ok(commit) = git.resolve("main").await else { return Ok(front) };
@@ -142,6 +145,13 @@ fn facts(visit: &Visit, front: &Front) -> Markup {
                     a href=(format!("/console/{}/c/{collaboration}", visit.asked.lang.code())) { (collaboration) }
                 } @else if repo.private { (say("its owner's people", "所有者的成员")) } @else { (say("everybody", "所有人")) }
             } }
+            @if let Some(mirror) = &front.mirror { div { dt { (say("Mirror of", "镜像来源")) } dd {
+                (cut(&mirror.source, 200)) " " span.muted { (cut(&mirror.url, 200)) } " · "
+                @match mirror.synced_at {
+                    Some(at) => { (say("as of ", "截至 ")) (time(&at.to_string())) }
+                    None => { span.muted { (say("nothing came yet", "尚无内容")) } }
+                }
+            } } }
             @if let Some(gate) = gate { div { dt { (say("Gate", "门槛")) } dd { (gate) } } }
             div { dt { (say("Licence", "许可证")) } dd {
                 @if licences.is_empty() { span.muted { (say("none named", "未注明")) } } @else { (cut(&licences.join(", "), 200)) }
