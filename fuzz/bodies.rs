@@ -19,7 +19,9 @@ use allmende_core::ledger::verifier::VerifierKey;
 use allmende_core::ledger::witness::AddCheckpoint;
 use allmende_core::statement::Statement;
 use allmende_formats::bundle::{HEAD_BYTES, Heads, MAGIC, Section, read_files, read_refs, write_files, write_refs};
+use allmende_formats::parquet::{self, Assembler, Column, PageKind, page_header};
 use allmende_formats::pickle::{self, Look, Walk, zip};
+use allmende_formats::rows::{Error, MAX_COLUMNS, Schema, csv, json};
 use allmende_formats::safetensors::{
     Difference, MAX_FOREIGN_HEADER_BYTES, Summary, compare, parse_header, parse_header_within, parse_index,
 };
@@ -37,9 +39,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("bundle", bundle),
     ("canonical", canonical_json),
     ("checkpoint", checkpoint),
+    ("csv", csv_rows),
     ("hub_commit", hub_commit),
     ("lfs_batch", lfs_batch),
     ("git_push", git_push),
+    ("json_lines", json_lines),
+    ("parquet", parquet_file),
     ("pickle", pickle_file),
     ("record", record),
     ("receipt", receipt),
@@ -260,6 +265,105 @@ fn table(data: &[u8]) -> bool {
     assert_eq!((table.labels.len(), table.file_rows.len()), (table.rows(), table.rows()));
     assert!(table.features.iter().all(|x| x.is_finite()));
     assert!(table.labels.iter().all(|label| *label < CLASSES));
+    true
+}
+
+/// Rows do not depend on where the bytes are cut, and no row has more columns than may be.
+fn csv_rows(data: &[u8]) -> bool {
+    let read = |size: usize| {
+        let (mut reader, mut rows) = (csv::Reader::new(b','), Vec::new());
+        let mut all = true;
+        for piece in data.chunks(size) {
+            all = all && reader.push(piece, |row| keep(&mut rows, row))?;
+        }
+        let names = reader.finish(|row| keep(&mut rows, row))?;
+        Ok::<_, Error>((names, rows))
+    };
+    let whole = read(data.len().max(1));
+    if data.len() < 4_096 {
+        assert_eq!(read(1).ok(), whole.clone().ok(), "cut into bytes");
+        assert_eq!(read(7).ok(), whole.clone().ok(), "cut into pieces");
+    }
+    let Ok((names, rows)) = whole else { return false };
+    assert!(names.is_none_or(|names| names.len() <= MAX_COLUMNS));
+    assert!(rows.iter().all(|row| row.len() <= MAX_COLUMNS));
+    true
+}
+
+fn keep<T>(rows: &mut Vec<T>, row: T) -> bool {
+    rows.push(row);
+    true
+}
+
+/// Rows do not depend on where the bytes are cut, and their schemas join in any order.
+fn json_lines(data: &[u8]) -> bool {
+    let read = |size: usize| {
+        let (mut reader, mut rows) = (json::Reader::default(), Vec::new());
+        for piece in data.chunks(size) {
+            reader.push(piece, |row| keep(&mut rows, row))?;
+        }
+        reader.finish(|row| keep(&mut rows, row))?;
+        Ok::<_, Error>(rows)
+    };
+    let whole = read(data.len().max(1));
+    if data.len() < 4_096 {
+        assert_eq!(read(1).ok(), whole.clone().ok(), "cut into bytes");
+        assert_eq!(read(7).ok(), whole.clone().ok(), "cut into pieces");
+    }
+    let Ok(rows) = whole else { return false };
+    let schema = rows.iter().map(Schema::of).fold(Schema::default(), Schema::join);
+    assert!(schema.fields.len() <= rows.iter().map(serde_json::Map::len).sum());
+    true
+}
+
+/// What is read of a file lies in it, and no more rows come than were asked for.
+fn parquet_file(data: &[u8]) -> bool {
+    const ROWS: u64 = 20;
+    let size = data.len() as u64;
+    let cut = |range: std::ops::Range<u64>| &data[range.start as usize..range.end as usize];
+    let tail = &data[data.len().saturating_sub(parquet::TAIL_BYTES as usize)..];
+    let Ok(range) = parquet::footer_range(tail, size) else { return false };
+    let Ok(meta) = parquet::parse_footer(cut(range), size) else { return false };
+    let mut whole = true;
+    for group in &meta.groups {
+        for (skip, want) in [(0, ROWS.min(group.rows)), (group.rows.saturating_sub(ROWS), ROWS.min(group.rows))] {
+            let mut columns = Vec::new();
+            for (index, chunk) in group.chunks.iter().enumerate() {
+                let Some(column) = Column::new(&meta.root, index, chunk.codec) else { return false };
+                let mut assembler = Assembler::new(column, skip, want);
+                whole &= pages(cut(chunk.range.clone()), &mut assembler);
+                columns.push(assembler);
+            }
+            for _ in 0..want {
+                let cells = columns.iter_mut().map(|column| column.next_row().unwrap_or_default()).collect();
+                let row = meta.root.row(cells);
+                assert!(row.len() <= meta.root.children().len());
+            }
+        }
+    }
+    whole
+}
+
+/// Reads the pages of a column until its rows are there; whether all could be read.
+fn pages(bytes: &[u8], assembler: &mut Assembler) -> bool {
+    let mut at = 0;
+    while at < bytes.len() && !assembler.is_full() {
+        let Ok((header, used)) = page_header(&bytes[at..]) else { return false };
+        let begin = at + used;
+        let Some(page) = begin.checked_add(header.packed_bytes).and_then(|end| bytes.get(begin..end)) else {
+            return false;
+        };
+        at = begin + header.packed_bytes;
+        let read = match header.kind {
+            PageKind::Dictionary => assembler.dictionary(&header, page),
+            PageKind::Other => Ok(()),
+            _ if assembler.passes_over(&header) => Ok(()),
+            _ => assembler.data(&header, page),
+        };
+        if read.is_err() {
+            return false;
+        }
+    }
     true
 }
 

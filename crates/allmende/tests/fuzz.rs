@@ -137,6 +137,15 @@ fn good(name: &str) -> Vec<u8> {
         "bundle" => two(encode_bundle(&leaves).unwrap()),
         "canonical" => canonical::to_bytes(&serde_json::json!({ "a": [1, true, null], "ä": "x\n", "b": {} })).unwrap(),
         "checkpoint" => note(&leaves).to_string().into_bytes(),
+        "csv" => "n,\"a \"\"b\"\", c\",word\n1,\"x\ny\",ä\r\n2,,\"z\"\n".as_bytes().to_vec(),
+        "json_lines" => {
+            br#"{"a": 1, "b": ["x", null], "c": {"d": true}}
+
+{"a": 2.5, "\u00e4": "\ud83d\ude00"}
+{"a": -1}"#
+            .to_vec()
+        }
+        "parquet" => include_bytes!("../../allmende-formats/testdata/lz4_delta.parquet").to_vec(),
         "git_push" => {
             let (zero, one) = ("0".repeat(40), "1".repeat(40));
             let first = format!("{zero} {one} refs/heads/main\0 report-status side-band-64k agent=git/2.47");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::spdx::is_listed;
 use super::table::{Licence, Onward, find};
 
 /// What a card says about the licence: every identifier that it names. Empty when it names none.
@@ -179,8 +180,13 @@ pub fn judge(own: &Claim, sources: &[Source]) -> Verdict {
 }
 
 fn unknown(whose: &str, claim: &Claim) -> String {
-    let ids: Vec<String> = claim.0.iter().map(|id| id.chars().take(80).collect()).collect();
-    format!("{whose} names a licence that is not known here: {}", ids.join(", "))
+    let unread: Vec<&String> = claim.0.iter().filter(|id| find(id).is_none()).collect();
+    let ids: Vec<String> = unread.iter().map(|id| id.chars().take(80).collect()).collect();
+    let what = match unread.iter().all(|id| is_listed(id)) {
+        true => "a licence of SPDX's list that was not judged here",
+        false => "a licence that is not known here",
+    };
+    format!("{whose} names {what}: {}", ids.join(", "))
 }
 
 fn owed(verdict: &mut Verdict, licence: &Licence, source: &Source) {

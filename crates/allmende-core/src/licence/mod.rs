@@ -4,10 +4,12 @@
 //! know. Releases are judged by it on every replay, so a row that stands in the table keeps its meaning for ever.
 
 mod judge;
+mod spdx;
 mod stated;
 mod table;
 
 pub use judge::{Answer, Claim, Obligation, Relation, Source, Verdict, judge};
+pub use spdx::{COUNT as SPDX_COUNT, is_listed};
 pub use stated::{Stated, UnknownLicence};
 pub use table::{Licence, Onward, TABLE, find};
 

@@ -93,6 +93,7 @@ const LLAMA: &str = "say 'Built with Llama' where people see it, and begin the m
 
 /// Every licence that is known, by identifier.
 pub const TABLE: &[Licence] = &[
+    row("0bsd", Any, OSI).free(),
     row("afl-3.0", Any, OSI).changes(),
     row("agpl-3.0", Under(&["agpl-3.0"]), GNU).changes().spdx("agpl-3.0-only"),
     row("apache-2.0", Any, "https://www.apache.org/licenses/LICENSE-2.0").changes(),
@@ -103,6 +104,7 @@ pub const TABLE: &[Licence] = &[
     row("bigscience-bloom-rail-1.0", Restricted, "https://huggingface.co/spaces/bigscience/license").changes(),
     row("bigscience-openrail-m", Restricted, "https://www.licenses.ai/blog/2022/8/26/bigscience-open-rail-m-license")
         .changes(),
+    row("blueoak-1.0.0", Any, "https://blueoakcouncil.org/license/1.0.0"),
     row("bsd", Unread, OSI),
     row("bsd-2-clause", Any, OSI),
     row("bsd-3-clause", Any, OSI),
@@ -110,21 +112,34 @@ pub const TABLE: &[Licence] = &[
     row("bsl-1.0", Any, OSI),
     row("c-uda", Unread, HUB),
     row("cc", Unread, CC),
+    row("cc-by-1.0", Any, CC).changes(),
     row("cc-by-2.0", Any, CC).changes(),
     row("cc-by-2.5", Any, CC).changes(),
     row("cc-by-3.0", Any, CC).changes(),
     row("cc-by-4.0", Any, CC).changes(),
+    row("cc-by-nc-1.0", Any, CC).changes().non_commercial(),
     row("cc-by-nc-2.0", Any, CC).changes().non_commercial(),
+    row("cc-by-nc-2.5", Any, CC).changes().non_commercial(),
     row("cc-by-nc-3.0", Any, CC).changes().non_commercial(),
     row("cc-by-nc-4.0", Any, CC).changes().non_commercial(),
+    row("cc-by-nc-nd-2.0", Never, CC).non_commercial(),
+    row("cc-by-nc-nd-2.5", Never, CC).non_commercial(),
     row("cc-by-nc-nd-3.0", Never, CC).non_commercial(),
     row("cc-by-nc-nd-4.0", Never, CC).non_commercial(),
     row("cc-by-nc-sa-2.0", Under(&["cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"]), CC)
         .changes()
         .non_commercial(),
+    row("cc-by-nc-sa-2.5", Under(&["cc-by-nc-sa-2.5", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"]), CC)
+        .changes()
+        .non_commercial(),
     row("cc-by-nc-sa-3.0", Under(&["cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"]), CC).changes().non_commercial(),
     row("cc-by-nc-sa-4.0", Under(&["cc-by-nc-sa-4.0"]), CC).changes().non_commercial(),
+    row("cc-by-nd-2.0", Never, CC),
+    row("cc-by-nd-2.5", Never, CC),
+    row("cc-by-nd-3.0", Never, CC),
     row("cc-by-nd-4.0", Never, CC),
+    row("cc-by-sa-2.0", Under(&["cc-by-sa-2.0", "cc-by-sa-2.5", "cc-by-sa-3.0", "cc-by-sa-4.0"]), CC).changes(),
+    row("cc-by-sa-2.5", Under(&["cc-by-sa-2.5", "cc-by-sa-3.0", "cc-by-sa-4.0"]), CC).changes(),
     row("cc-by-sa-3.0", Under(&["cc-by-sa-3.0", "cc-by-sa-4.0"]), CC).changes(),
     // Creative Commons declared version 3 of the GPL compatible in this one direction.
     row("cc-by-sa-4.0", Under(&["cc-by-sa-4.0", "gpl-3.0"]), CC).changes(),
@@ -135,6 +150,7 @@ pub const TABLE: &[Licence] = &[
     row("creativeml-openrail-m", Restricted, "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
         .changes(),
     row("deepfloyd-if-license", Unread, HUB),
+    row("deepseek", Restricted, "https://github.com/deepseek-ai/DeepSeek-LLM/blob/main/LICENSE-MODEL").changes(),
     row("ecl-2.0", Any, OSI).changes(),
     row("epl-1.0", Under(&["epl-1.0"]), "https://www.eclipse.org/legal/epl/"),
     row("epl-2.0", Under(&["epl-2.0"]), "https://www.eclipse.org/legal/epl-2.0/"),
@@ -142,6 +158,8 @@ pub const TABLE: &[Licence] = &[
     row("eupl-1.1", Unread, "https://joinup.ec.europa.eu/collection/eupl"),
     row("eupl-1.2", Unread, "https://joinup.ec.europa.eu/collection/eupl"),
     row("fair-noncommercial-research-license", Unread, HUB),
+    row("flux-1-dev-non-commercial-license", Unread, "https://huggingface.co/black-forest-labs/FLUX.1-dev")
+        .non_commercial(),
     row("gemma", Restricted, "https://ai.google.dev/gemma/terms").changes(),
     row("gfdl", Unread, GNU),
     row("gpl", Unread, GNU),
@@ -164,13 +182,21 @@ pub const TABLE: &[Licence] = &[
     row("llama4", Restricted, "https://www.llama.com/llama4/license/").named(LLAMA),
     row("lppl-1.3c", Unread, "https://www.latex-project.org/lppl/"),
     row("mit", Any, OSI),
+    row("mit-0", Any, OSI).free(),
+    row("mnpl", Unread, "https://mistral.ai/licenses/MNPL-0.1.md").non_commercial(),
     row(
         "mpl-2.0",
         Under(&["mpl-2.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0"]),
         "https://www.mozilla.org/MPL/2.0/",
     ),
+    row("mrl", Unread, "https://mistral.ai/licenses/MRL-0.1.md").non_commercial(),
     row("ms-pl", Unread, OSI),
     row("ncsa", Any, OSI),
+    row(
+        "nvidia-open-model-license",
+        Unread,
+        "https://www.nvidia.com/en-us/agreements/enterprise-software/nvidia-open-model-license/",
+    ),
     row("odbl", Under(&["odbl"]), "https://opendatacommons.org/licenses/odbl/").spdx("odbl-1.0"),
     row("odc-by", Any, "https://opendatacommons.org/licenses/by/").spdx("odc-by-1.0"),
     row("ofl-1.1", Under(&["ofl-1.1"]), "https://openfontlicense.org/"),
@@ -180,7 +206,12 @@ pub const TABLE: &[Licence] = &[
     row("osl-3.0", Under(&["osl-3.0"]), OSI).changes(),
     row("pddl", Any, "https://opendatacommons.org/licenses/pddl/").free().spdx("pddl-1.0"),
     row("postgresql", Any, OSI),
+    row("qwen", Unread, "https://huggingface.co/Qwen/Qwen2.5-72B/blob/main/LICENSE"),
+    row("qwen-research", Unread, "https://huggingface.co/Qwen/Qwen2.5-3B/blob/main/LICENSE").non_commercial(),
+    row("stabilityai-ai-community", Unread, "https://stability.ai/license"),
+    row("tongyi-qianwen", Unread, "https://huggingface.co/Qwen/Qwen1.5-72B/blob/main/LICENSE"),
     row("unlicense", Any, "https://unlicense.org/").free(),
+    row("upl-1.0", Any, OSI),
     row("wtfpl", Any, "http://www.wtfpl.net/").free(),
     row("zlib", Any, OSI).changes(),
 ];

@@ -46,8 +46,6 @@ pub use tables::{LEFT_OUT, TABLES};
 pub const EXPORT: &str = "export";
 /// The version of what is inside the archive.
 const FORMAT: u32 = 2;
-/// The oldest that is still read: it had no repositories.
-const OLDEST_FORMAT: u32 = 1;
 /// The first member of the archive.
 const MANIFEST: &str = "manifest.json";
 
@@ -146,6 +144,14 @@ pub enum BackupError {
     Lacks {
         /// What.
         what: String,
+    },
+    /// Made by a release of the program that writes archives otherwise.
+    #[error("the archive has format {found}, and this program reads {known}")]
+    Format {
+        /// The archive's.
+        found: u32,
+        /// The one that is read.
+        known: u32,
     },
     /// Nothing that could be imported.
     #[error("{dir} holds no log", dir = dir.display())]

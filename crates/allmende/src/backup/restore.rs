@@ -1,7 +1,7 @@
 //! Restoring a backup into an empty folder and an empty database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use allmende_core::digest::Digest;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::archive::{Members, Opener};
 use super::import::{import, settle};
 use super::repos::{self, Taking};
-use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, OLDEST_FORMAT, Parts, file};
+use super::{BackupError, EXPORT, FORMAT, LogListed, MANIFEST, Manifest, Parts, file};
 use crate::blobs::Expect;
 use crate::client::home::sealed::Passphrase;
 use crate::keyfile::private_dir;
@@ -127,7 +127,16 @@ pub async fn restore(
     })
 }
 
-fn manifest(members: &mut Archive, failed: &impl Fn(std::io::Error) -> BackupError) -> Result<Manifest, BackupError> {
+/// The one field that every version has.
+#[derive(serde::Deserialize)]
+struct Version {
+    format: u32,
+}
+
+fn manifest<R: Read>(
+    members: &mut Members<R>,
+    failed: &impl Fn(std::io::Error) -> BackupError,
+) -> Result<Manifest, BackupError> {
     let lacks = || BackupError::Lacks { what: format!("its list of contents, {MANIFEST}") };
     let (path, size) = members.next_member().map_err(failed)?.ok_or_else(lacks)?;
     if path != MANIFEST || size > MAX_MANIFEST_BYTES {
@@ -135,8 +144,12 @@ fn manifest(members: &mut Archive, failed: &impl Fn(std::io::Error) -> BackupErr
     }
     let mut text = Vec::new();
     members.take(size).read_to_end(&mut text).map_err(failed)?;
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| lacks())?;
-    if (OLDEST_FORMAT..=FORMAT).contains(&manifest.format) { Ok(manifest) } else { Err(lacks()) }
+    // Before anything else is read of it: another version may have other fields.
+    let version: Version = serde_json::from_slice(&text).map_err(|_| lacks())?;
+    if version.format != FORMAT {
+        return Err(BackupError::Format { found: version.format, known: FORMAT });
+    }
+    serde_json::from_slice(&text).map_err(|_| lacks())
 }
 
 /// Restores only into nothing, or into what an earlier try of the same left.
@@ -227,5 +240,34 @@ impl<F: Fn(std::io::Error) -> BackupError> Work<'_, F> {
             return Err((self.failed)(std::io::ErrorKind::UnexpectedEof.into()));
         }
         out.sync_all().map_err(&failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::{end, member, pad};
+    use super::*;
+
+    fn read(list: &[u8]) -> Result<Manifest, String> {
+        let mut bytes = Vec::new();
+        member(&mut bytes, MANIFEST, list.len() as u64).unwrap();
+        bytes.extend_from_slice(list);
+        pad(&mut bytes, list.len() as u64).unwrap();
+        end(&mut bytes).unwrap();
+        let failed = file(Path::new("x"));
+        manifest(&mut Members::new(bytes.as_slice()), &failed).map_err(|e| e.to_string())
+    }
+
+    /// Whatever else another version says: what it is comes first.
+    #[test]
+    fn an_archive_of_another_format_is_told_apart_from_a_damaged_one() {
+        for format in [0, 1, FORMAT + 1] {
+            let list = format!("{{\"format\":{format},\"something\":\"else\"}}");
+            let words = format!("the archive has format {format}, and this program reads {FORMAT}");
+            assert_eq!(read(list.as_bytes()).unwrap_err(), words);
+        }
+        for bad in [&b"{}"[..], b"", b"{\"format\":2}", b"{\"format\":\"2\"}"] {
+            assert!(read(bad).unwrap_err().contains("its list of contents"));
+        }
     }
 }

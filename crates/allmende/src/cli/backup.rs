@@ -31,6 +31,9 @@ impl From<BackupError> for Failure {
             BackupError::NotEmpty { .. } => {
                 (Exit::Usage, "backup.not-empty", "choose another --data-dir and --database-url")
             }
+            BackupError::Format { .. } => {
+                (Exit::Usage, "backup.format", "restore it with the release of the program that made it, then upgrade")
+            }
             BackupError::NoLog { .. } => {
                 (Exit::Usage, "backup.no-log", "give a folder with a checkpoint, or a folder of such folders")
             }

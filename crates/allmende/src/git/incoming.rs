@@ -169,7 +169,8 @@ impl Incoming {
         })
     }
 
-    /// What each of `commits` changes against its first parent, one after the other to `each`.
+    /// What each of `commits` changes against its first parent, one after the other to `each`. Whoever asks again and again
+    /// counts to [`MAX_CHANGES`] over all of it.
     ///
     /// A path of a commit's tree either stands so in its first parent, or is among these. With the parents looked at before,
     /// that is every path.

@@ -279,8 +279,11 @@ where
         // Brought again: the pack has nothing that is not here.
         return Ok(Applied { stored_bytes, ..Applied::default() });
     }
-    let (named, lacking) = look_at(app, &seen, &incoming, &changes).await?;
-    pickle::Gate::of(app, repo).files(incoming.git(), named).await?;
+    let mut looking = look_at(app, &seen, &incoming, &changes).await?;
+    let (mut gate, lacking) = (pickle::Gate::of(app, repo), looking.lacking().len() as u64);
+    while let Some(named) = looking.files().await? {
+        gate.files(incoming.git(), named).await?;
+    }
     let rewritten = rewritten(incoming.git(), &changes).await?;
     match follow(app, repo, incoming, changes.clone()).await {
         Err(crate::repo::RepoError::Git(GitError::Moved(_))) => {
@@ -288,5 +291,5 @@ where
         }
         other => other?,
     }
-    Ok(Applied { moved: changes, rewritten, stored_bytes, lacking: lacking.len() as u64 })
+    Ok(Applied { moved: changes, rewritten, stored_bytes, lacking })
 }

@@ -9,7 +9,7 @@ use super::moving::{move_each, move_refs};
 use super::ops::{MAIN, Seen};
 use super::{Repo, RepoError, Right, history, large, quota};
 use crate::app::App;
-use crate::git::incoming::{Incoming, NewEntry};
+use crate::git::incoming::{Incoming, MAX_CHANGES, NewEntry};
 use crate::git::objects::{MAX_POINTER_BYTES, MIN_POINTER_BYTES, Pointer};
 use crate::git::reach::Object;
 use crate::git::refs::{Change, is_valid_name};
@@ -17,6 +17,10 @@ use crate::git::{GitError, GitRepo, Oid, RepoPath};
 
 /// Longest target of a symbolic link, in bytes.
 const MAX_TARGET_BYTES: u64 = 4_096;
+/// Commits whose changes are in memory at once.
+const COMMITS_AT_ONCE: usize = 256;
+/// Most bytes of the paths that so many commits change.
+const MAX_PATH_BYTES: usize = 256 << 20;
 /// Blobs that are read at once.
 const BLOBS_AT_ONCE: usize = 4_096;
 
@@ -45,21 +49,21 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, GitError> {
     Err(GitError::Refused(text.into()))
 }
 
-/// Looks at everything that a push brings, before it is part of the repository: the names of files, where links lead, how
-/// large files are, and that the large files that it names were uploaded here. Gives the blob and the place of each file that
-/// its commits put somewhere, for those who look into files.
+/// Looks at everything that a push brings, before it is part of the repository: how large files are, and that the large
+/// files that it names were uploaded here. What its commits put where comes from [`Looking::files`], and a push is looked at
+/// once that is at its end.
 ///
 /// # Errors
 /// [`GitError::Refused`] with what to do.
-pub async fn look(
+pub async fn look<'a>(
     app: &App,
     seen: &Seen,
-    incoming: &Incoming,
+    incoming: &'a Incoming,
     changes: &[Change],
-) -> Result<Vec<(Oid, RepoPath)>, RepoError> {
-    let (files, lacking) = look_at(app, seen, incoming, changes).await?;
-    match lacking.first() {
-        None => Ok(files),
+) -> Result<Looking<'a>, RepoError> {
+    let looking = look_at(app, seen, incoming, changes).await?;
+    match looking.lacking.first() {
+        None => Ok(looking),
         Some((sha256, path)) => {
             let text = format!(
                 "the large file {path} (sha256 {sha256}) was never uploaded to this repository: run 'git lfs install' and \
@@ -73,16 +77,63 @@ pub async fn look(
 /// A large file that is named and not here: its digits, and a place of it.
 pub type Lacking = (String, String);
 
-/// The same for what comes from another hub, which may itself lack large files that were deleted there. Gives those too.
+/// The same for what comes from another hub, which may itself lack large files that were deleted there.
 ///
 /// # Errors
 /// [`GitError::Refused`] with what is wrong.
-pub async fn look_at(
+pub async fn look_at<'a>(
+    app: &App,
+    seen: &Seen,
+    incoming: &'a Incoming,
+    changes: &[Change],
+) -> Result<Looking<'a>, RepoError> {
+    let (commits, lacking) = look_at_objects(app, seen, incoming, changes).await?;
+    Ok(Looking { incoming, commits, lacking, at: 0, changes: 0 })
+}
+
+/// A push that is looked at, some commits at a time: memory grows with what few commits change, and not with the history.
+#[derive(Debug)]
+pub struct Looking<'a> {
+    incoming: &'a Incoming,
+    commits: Vec<Oid>,
+    lacking: Vec<Lacking>,
+    /// How many of them were looked at.
+    at: usize,
+    changes: u64,
+}
+
+impl Looking<'_> {
+    /// The large files that it names and that are not here.
+    #[must_use]
+    pub fn lacking(&self) -> &[Lacking] {
+        &self.lacking
+    }
+
+    /// The blob and the place of each file that the next commits put somewhere, after a look at the names of files and at
+    /// where links lead; none at the end.
+    ///
+    /// # Errors
+    /// [`GitError::Refused`] with what to do.
+    pub async fn files(&mut self) -> Result<Option<Vec<(Oid, RepoPath)>>, RepoError> {
+        let end = self.commits.len().min(self.at + COMMITS_AT_ONCE);
+        let some = &self.commits[self.at..end];
+        if some.is_empty() {
+            return Ok(None);
+        }
+        let (links, files) = some_entries(self.incoming, some, &mut self.changes).await?;
+        self.at = end;
+        look_at_links(self.incoming.git(), links).await?;
+        Ok(Some(files))
+    }
+}
+
+/// The new commits, and the large files that are not here, after a look at all objects.
+async fn look_at_objects(
     app: &App,
     seen: &Seen,
     incoming: &Incoming,
     changes: &[Change],
-) -> Result<(Vec<(Oid, RepoPath)>, Vec<Lacking>), RepoError> {
+) -> Result<(Vec<Oid>, Vec<Lacking>), RepoError> {
     let tips: Vec<Oid> = changes.iter().map(|change| change.new).filter(|new| *new != Oid::ZERO).collect();
     if tips.is_empty() {
         return Ok((Vec::new(), Vec::new()));
@@ -104,8 +155,24 @@ pub async fn look_at(
         Ok(())
     };
     incoming.objects(&tips, each).await?;
-    let (mut links, mut files) = (Vec::new(), Vec::new());
+    let lacking = look_at_pointers(app, seen, incoming.git(), &small).await?;
+    Ok((commits, lacking))
+}
+
+type Placed = Vec<(Oid, RepoPath)>;
+
+/// The links and the files that some commits put somewhere.
+async fn some_entries(incoming: &Incoming, commits: &[Oid], total: &mut u64) -> Result<(Placed, Placed), GitError> {
+    let (mut links, mut files, mut path_bytes) = (Vec::new(), Vec::new(), 0);
     let each = |entry: NewEntry| {
+        *total += 1;
+        path_bytes += entry.path.len();
+        if *total > MAX_CHANGES || path_bytes > MAX_PATH_BYTES {
+            return refuse(format!(
+                "the push changes more than {MAX_CHANGES} files, or {COMMITS_AT_ONCE} commits of it name files in more than \
+                 {MAX_PATH_BYTES} bytes: send fewer commits at once"
+            ));
+        }
         let Ok(text) = std::str::from_utf8(&entry.path) else { return refuse("a path is not UTF-8") };
         let path: RepoPath = text.parse().map_err(|e: crate::git::InvalidPath| GitError::Refused(e.to_string()))?;
         match entry.mode.as_str() {
@@ -115,10 +182,8 @@ pub async fn look_at(
         }
         Ok(())
     };
-    incoming.entries(&commits, each).await?;
-    look_at_links(incoming.git(), links).await?;
-    let lacking = look_at_pointers(app, seen, incoming.git(), &small).await?;
-    Ok((files, lacking))
+    incoming.entries(commits, each).await?;
+    Ok((links, files))
 }
 
 fn too_large(path: &str, size: u64) -> String {

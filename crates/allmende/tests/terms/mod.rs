@@ -2,7 +2,7 @@
 
 mod licences;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -336,6 +336,11 @@ async fn a_release_is_downloaded_with_the_tools_that_people_have() {
     let to = home.join("model");
     let args = ["download", "digits/first", "--local-dir", to.to_str().unwrap()];
     doors.tool("west", &home, "hf", &args).await.unwrap();
+    // Nothing comes beside the files of the manifest, but the manifest and what git reads to find the large ones.
+    let names = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: BTreeSet<String> = names.filter(|name| name != ".cache").collect();
+    let paths = manifest.files.iter().map(|file| file.path.as_str());
+    assert_eq!(names, paths.chain([".gitattributes", "manifest.json"]).map(str::to_owned).collect());
     assert_eq!(manifest.files.len(), 3);
     for file in &manifest.files {
         let bytes = std::fs::read(to.join(&file.path)).unwrap();

@@ -109,6 +109,37 @@ async fn links_that_lead_outside() {
     stage.end().await;
 }
 
+/// A history is looked at some commits at a time: what is in its middle is seen as well as what is at its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_long_history_hides() {
+    let stage = Stage::set().await;
+    for (hidden, because) in [
+        ("M 120000 inline link\ndata 5\n../..\n", "leads outside"),
+        ("M 100644 inline model.pkl\ndata 4\n\u{80}\u{2}N.\n", "model.pkl"),
+    ] {
+        let hidden: Vec<u8> = hidden.chars().map(|c| c as u8).collect();
+        for at in [0, 255, 256, 700, 1_023] {
+            let name = format!("refs/heads/long-{because:.5}-{at}").replace([' ', '.'], "-");
+            let mut stream = Vec::new();
+            for n in 0..1_024 {
+                let file = format!("M 100644 inline f{n}\ndata 1\nx\n");
+                let text = format!("commit {name}\ncommitter x <x@example.org> {n} +0000\ndata 1\nc\n{file}");
+                stream.extend_from_slice(text.as_bytes());
+                if n == at {
+                    stream.extend_from_slice(&hidden);
+                }
+                if n == at + 1 {
+                    stream.extend_from_slice(b"D link\nD model.pkl\n");
+                }
+            }
+            stage.desk.fed("trap", &["fast-import", "--quiet"], &stream).await.fine();
+            let said = stage.desk.git("trap", &["push", "origin", &format!("{name}:refs/heads/side")]).await;
+            said.refused(because);
+        }
+    }
+    stage.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refs_that_the_hub_keeps() {
     let stage = Stage::set().await;

@@ -173,8 +173,11 @@ async fn look_into(
     changes: &[Change],
     gate: &mut pickle::Gate<'_>,
 ) -> Result<(), ContentError> {
-    let files = look(app, &door.seen, incoming, changes).await?;
-    gate.files(incoming.git(), files).await
+    let mut looking = look(app, &door.seen, incoming, changes).await?;
+    while let Some(files) = looking.files().await? {
+        gate.files(incoming.git(), files).await?;
+    }
+    Ok(())
 }
 
 /// What the licences of the main branch's card and of its sources say to each other.
