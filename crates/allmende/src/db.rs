@@ -23,6 +23,9 @@ pub use migrate::{MIGRATIONS, Migration};
 
 /// How often a write is tried when others get in its way.
 const MAX_WRITE_ATTEMPTS: u32 = 10;
+/// The same when a key is there already. Whoever looked for it first did not see it only because another wrote it at the same
+/// time: looking again says what is so.
+const MAX_UNIQUE_ATTEMPTS: u32 = 6;
 /// How long to wait for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -337,7 +340,11 @@ impl Attempts<'_> {
                 Err(error)
             }
         };
-        if self.attempt < MAX_WRITE_ATTEMPTS && outcome.as_ref().is_err_and(|error| is_retryable(error)) {
+        let again = |error: &E| {
+            let limit = if is_unique_violation(error) { MAX_UNIQUE_ATTEMPTS } else { MAX_WRITE_ATTEMPTS };
+            self.attempt < limit && (is_retryable(error) || is_unique_violation(error))
+        };
+        if outcome.as_ref().is_err_and(again) {
             tokio::time::sleep(backoff(self.attempt)).await;
             return None;
         }
