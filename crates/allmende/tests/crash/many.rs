@@ -268,7 +268,7 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
         writer
     };
     let (xet, lfs, api) = (writer("xet", &shared), writer("lfs", &shared), writer("api", &shared));
-    let (talk, life) = (writer("talk", &shared), writer("life", &shared));
+    let (talk, chat, life) = (writer("talk", &shared), writer("chat", &shared), writer("life", &shared));
     // Pushes to a branch of the repository that the others commit to, and to main of another.
     let desk = Desk::new();
     let push = |repo: &'static str, branch: &'static str| {
@@ -328,7 +328,7 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
         stop.store(true, Ordering::Relaxed);
     };
     let (by_branch, by_main) = (push("shared", "desk"), push("pushed", "main"));
-    let ((), (), (), (), (), (), numbers, gone) = tokio::join!(
+    let ((), (), (), (), (), (), mut numbers, more, gone) = tokio::join!(
         chaos,
         xet.go_on(&stop, async |files| xet.by_xet(files).await),
         lfs.go_on(&stop, async |files| lfs.by_lfs(files).await),
@@ -336,6 +336,7 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
         branch.go_on(&stop, by_branch),
         main.go_on(&stop, by_main),
         discuss(&talk, &stop),
+        discuss(&chat, &stop),
         come_and_go(&life, &stop),
     );
     for writer in writers {
@@ -344,7 +345,8 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
         assert!(taken > 0, "{}", writer.door);
         writer.judge().await;
     }
-    eprintln!("{} discussions, {gone} repositories came and went", numbers.len());
+    eprintln!("{} and {} discussions, {gone} repositories came and went", numbers.len(), more.len());
+    numbers.extend(more);
     let unique: BTreeSet<_> = numbers.iter().collect();
     assert!(unique.len() == numbers.len() && !numbers.is_empty(), "numbers are given once: {numbers:?}");
 
@@ -359,6 +361,11 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
     }
     for (what, deliveries) in told.0.lock().unwrap().iter() {
         assert!(what.is_empty() || deliveries.len() == 1, "{what} was told as two things: {deliveries:?}");
+    }
+    let logs: Vec<String> =
+        replicas.hubs.iter().map(|hub| std::fs::read_to_string(&hub.log).unwrap_or_default()).collect();
+    for what in ["a lock was left by a call that died", "a move of refs was left in the middle"] {
+        eprintln!("{} times: {what}", logs.iter().map(|log| log.matches(what).count()).sum::<usize>());
     }
     let repos = [&shared, &pushed];
     let git = Git::open(&replicas.dir.path().join("git")).await.unwrap();

@@ -1,5 +1,7 @@
 //! Copies between repositories, by those who may and by those who may not.
 
+use allmende::git::Oid;
+use allmende::git::refs::Change as RefChange;
 use allmende::repo::{Gate, Kind, Repo, ops, store};
 use allmende::xet::ingest::Ingest;
 use allmende::xet::read::read;
@@ -94,8 +96,10 @@ async fn a_repository_is_copied_with_its_history_and_not_with_what_was_left_behi
         commit.finish().await.unwrap()
     };
     let first = commit("main", "a.bin", a).await;
-    git.tag("v1", first, Some("the first"), "ada <ada@example.org> 0 +0000").await.unwrap();
-    let pull = allmende::git::refs::Change { name: "refs/pr/1".to_owned(), old: allmende::git::Oid::ZERO, new: first };
+    let tag = git.tag("v1", first, Some("the first"), "ada <ada@example.org> 0 +0000").await.unwrap();
+    let new_ref = |name: &str, new| RefChange { name: name.to_owned(), old: Oid::ZERO, new };
+    git.change_refs(&[new_ref("refs/tags/v1", tag)]).await.unwrap();
+    let pull = new_ref("refs/pr/1", first);
     git.change_refs(&[pull]).await.unwrap();
     let hidden = commit("refs/pr/1", "b.bin", b).await;
     let to = json!({ "repository": "eve/mine" });
