@@ -1,13 +1,19 @@
 //! Accepts connections, with or without TLS, and stops without dropping requests.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, header};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -66,6 +72,41 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output
     };
     door.serve(listener, shutdown).await;
     app.db.close().await;
+}
+
+/// The body of a request, which notes whether it was heard to its end.
+struct Heard {
+    body: Incoming,
+    to_its_end: Arc<AtomicBool>,
+}
+
+impl Heard {
+    fn new(request: hyper::Request<Incoming>) -> (hyper::Request<Self>, Arc<AtomicBool>) {
+        let to_its_end = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+        let noted = Arc::clone(&to_its_end);
+        (request.map(|body| Self { body, to_its_end }), noted)
+    }
+}
+
+impl Body for Heard {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.to_its_end.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Where connections come in, and what limits them.
@@ -146,9 +187,18 @@ impl Door {
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: SocketAddr) {
         let service = TowerToHyperService::new(self.service.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(axum::body::Body::new);
+            let (incoming, heard) = Heard::new(request);
+            let mut request: Request = incoming.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            Box::pin(service.call(request))
+            let answer = service.call(request);
+            Box::pin(async move {
+                let mut answer = answer.await?;
+                // A client that does not know that the connection ends would send its next request into it.
+                if !heard.load(Ordering::Relaxed) {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            })
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -147,7 +147,7 @@ impl Service {
                     failures += 1;
                     tracing::warn!(collaboration = %self.id, code = error.code(), %error, "sync failed");
                     self.complain_if_stale();
-                    if request.cosignature.is_some() && !error.is_passing() {
+                    if request.cosignature.is_some() && !error.is_passing() && !error.is_unheard() {
                         // The hub does not know what we cosigned. Asked without it, it has to show what it does know.
                         cosigned = Some((request.size, self.shared.clock.now()));
                     }

@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::member::{Member, copy_on_disk};
 use super::table::{Table, fields};
 use crate::client::routes::LogName;
+use crate::tls;
 use crate::verify::{
     self, DirBlobs, DirSource, Existing, Finding, HttpSource, Options, Report, Source, UnprovenReceipt,
 };
@@ -183,7 +184,10 @@ fn fetcher(client: reqwest::Client) -> impl Fn(&str) -> Result<Option<Vec<u8>>, 
     let runtime = tokio::runtime::Handle::current();
     move |url: &str| {
         runtime.block_on(async {
-            let failed = |e: reqwest::Error| format!("the hub cannot be reached: {e}");
+            let failed = |e: reqwest::Error| match tls::distrust(&e) {
+                Some((reason, _)) => format!("the hub is not to be trusted: {reason}"),
+                None => format!("the hub cannot be reached: {e}"),
+            };
             let response = client.get(url).timeout(FETCH_TIMEOUT).send().await.map_err(failed)?;
             match response.status().as_u16() {
                 404 => Ok(None),

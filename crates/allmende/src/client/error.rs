@@ -184,6 +184,12 @@ impl ClientError {
         }
     }
 
+    /// Whether nothing says that the hub heard the request.
+    #[must_use]
+    pub const fn is_unheard(&self) -> bool {
+        matches!(self, Self::Connection { .. } | Self::Timeout { .. } | Self::Distrust { .. })
+    }
+
     pub(super) fn from_reqwest(error: &reqwest::Error, timeout_s: u64) -> Self {
         if error.is_timeout() {
             return Self::Timeout { seconds: timeout_s };

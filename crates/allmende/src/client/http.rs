@@ -363,7 +363,7 @@ impl HubClient {
         };
         let result = self.transmit(call, token).await;
         if let (Some(gate), Some(entry)) = (&self.gate, entry) {
-            gate.left(entry, !matches!(result, Err(ClientError::Connection { .. } | ClientError::Timeout { .. })));
+            gate.left(entry, !matches!(result, Err(ref error) if error.is_unheard()));
         }
         let response = result?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }

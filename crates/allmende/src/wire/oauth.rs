@@ -106,7 +106,12 @@ async fn token(State(app): State<App>, form: Result<Form<Asked>, ApiError>) -> R
     // As the client was kept when it began.
     let client = Asking::new(&asked.client_id, "", String::new()).client;
     let now = app.clock.now();
-    match transaction!(app.db, tx => { device::ask(tx, &asked.device_code, &client, now).await })? {
+    let told = if device::is_known(&mut *app.db.read().await?, &asked.device_code).await? {
+        transaction!(app.db, tx => { device::ask(tx, &asked.device_code, &client, now).await })?
+    } else {
+        Told::Unknown
+    };
+    match told {
         Told::Pending => refused("authorization_pending", "nobody has approved it yet"),
         Told::SlowDown => refused("slow_down", "asked too often: wait five seconds more from now on"),
         Told::Denied => refused("access_denied", "it was denied, or the token that it was approved with ended"),

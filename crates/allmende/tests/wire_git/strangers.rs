@@ -350,6 +350,8 @@ async fn who_sends_all_before_reading_hears_the_refusal() {
         let began = Instant::now();
         socket.read_to_end(&mut answer).await.unwrap();
         assert!(answer.starts_with(status.as_bytes()), "{line}: {}", String::from_utf8_lossy(&answer));
+        let head = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(head.contains("\r\nconnection: close\r\n"), "it says that it ends: {head}");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
     // Whoever never ends is not heard for ever: by bytes, and by time while it says nothing.

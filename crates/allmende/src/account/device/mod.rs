@@ -11,6 +11,7 @@ use allmende_core::signature::SecretKey;
 use allmende_core::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::AnyConnection;
 use zeroize::Zeroizing;
 
 use super::token::{self, TokenInfo};
@@ -288,6 +289,14 @@ pub async fn decide(
     now: Timestamp,
 ) -> Result<(), DeviceError> {
     if store::decide(tx, &key.code(code), loan, now).await? { Ok(()) } else { Err(DeviceError::Unknown) }
+}
+
+/// Whether somebody began a sign-in with this code: who asks with another one is not worth a transaction.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn is_known(connection: &mut AnyConnection, device: &str) -> Result<bool, DbError> {
+    Ok(store::kept(connection, &Digest::of(device.as_bytes())).await?.is_some())
 }
 
 /// Answers a device that asks again; once it was approved, with a token that nobody has seen before.

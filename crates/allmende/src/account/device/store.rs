@@ -2,7 +2,7 @@
 
 use allmende_core::digest::Digest;
 use allmende_core::time::Timestamp;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
 use super::{Asking, INTERVAL_S, Loan, VALID_MS, Waiting};
 use crate::db::{DbError, Tx};
@@ -93,13 +93,13 @@ pub(super) struct Kept {
 }
 
 /// The one of this device.
-pub(super) async fn kept(tx: &mut Tx, device: &Digest) -> Result<Option<Kept>, DbError> {
+pub(super) async fn kept(connection: &mut AnyConnection, device: &Digest) -> Result<Option<Kept>, DbError> {
     let row = sqlx::query(
         "SELECT client, state, expires_at, interval_s, polled_at, account, rights, token_ends_at, approver
          FROM device_codes WHERE device = $1",
     )
     .bind(device.0.as_slice())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let (account, rights): (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
