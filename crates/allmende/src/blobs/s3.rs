@@ -13,6 +13,7 @@ use object_store::{BackoffConfig, Error, HeaderValue, ObjectStore, ObjectStoreEx
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{BlobError, status_of, store_error};
 use super::transport::{self, Transport};
@@ -20,6 +21,8 @@ use crate::config::Config;
 
 /// The most bytes that one request copies. S3 takes 5 GiB; less is answered before anybody grows impatient.
 pub(super) const COPY_BYTES: u64 = 512 << 20;
+/// How many uploads at a time gather a part while another is sent.
+const AHEAD: usize = 4;
 /// How long a signed address of a single request is good.
 const SIGNED_FOR: Duration = Duration::from_secs(600);
 /// How often a request of this module is sent before its failure counts.
@@ -38,6 +41,8 @@ pub(super) struct Remote {
     prefix: Path,
     /// As the settings name it, with the address.
     place: String,
+    /// Who may gather a part while another is sent.
+    ahead: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,12 +113,24 @@ impl Remote {
         }
         let s3 = builder.build().map_err(|e| unusable(e.to_string()))?;
         let place = format!("{place} at {}", if endpoint.is_empty() { "AWS" } else { endpoint });
-        Ok(Self { s3, http, bucket: bucket.to_owned(), prefix: Path::from(prefix), place })
+        Ok(Self {
+            s3,
+            http,
+            bucket: bucket.to_owned(),
+            prefix: Path::from(prefix),
+            place,
+            ahead: Arc::new(Semaphore::new(AHEAD)),
+        })
     }
 
     /// The objects, without the prefix.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::new(PrefixStore::new(self.s3.clone(), self.prefix.clone()))
+    }
+
+    /// The right to gather a part while another is sent, until it is dropped.
+    pub fn ahead(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.ahead).try_acquire_owned().ok()
     }
 
     fn inside(&self, path: &Path) -> Path {

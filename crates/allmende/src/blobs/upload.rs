@@ -14,12 +14,12 @@ use crate::faults;
 
 /// Where bytes lie that have no name yet.
 pub(super) const FOLDER: &str = "tmp";
-/// Bytes of a part in an S3 store, which takes no less than 5 MiB. One is gathered while another is sent.
-const PART_BYTES: usize = 8 << 20;
+/// Bytes of a part in an S3 store, which takes no less.
+const PART_BYTES: usize = 5 << 20;
 /// The most parts that S3 takes in one upload.
 const MAX_PARTS: u64 = 10_000;
 /// Where the size is not known before, parts grow by [`PART_BYTES`] after so many of them.
-const GROW_AFTER: usize = 380;
+const GROW_AFTER: usize = 240;
 
 /// The size of the part with this number, from 0.
 fn part_bytes(total: Option<u64>, number: usize) -> usize {
@@ -38,10 +38,55 @@ pub(super) struct Upload {
     total: Option<u64>,
     open: Option<Box<dyn MultipartUpload>>,
     sending: Option<JoinHandle<Result<(), Error>>>,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
+    gathered: Gathered,
     parts: usize,
     size_bytes: u64,
+}
+
+/// What is not sent yet.
+#[derive(Debug)]
+enum Gathered {
+    /// As they came: they are written soon.
+    Pieces(Vec<Bytes>, usize),
+    /// Copied: a piece may keep a buffer alive that is much larger than itself, and a store is slow.
+    Part(Vec<u8>),
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        match self {
+            Self::Pieces(_, bytes) => *bytes,
+            Self::Part(part) => part.len(),
+        }
+    }
+
+    /// Takes a piece of a part of `wanted` bytes at most.
+    fn push(&mut self, piece: Bytes, wanted: usize) {
+        match self {
+            Self::Pieces(pieces, bytes) => {
+                *bytes += piece.len();
+                pieces.push(piece);
+            }
+            Self::Part(part) => {
+                let needed = part.len() + piece.len();
+                if needed > part.capacity() {
+                    // Doubled as a vector does by itself, but not past the part.
+                    part.reserve_exact(needed.next_power_of_two().min(wanted.max(needed)) - part.len());
+                }
+                part.extend_from_slice(&piece);
+            }
+        }
+    }
+
+    fn take(&mut self) -> PutPayload {
+        match self {
+            Self::Pieces(pieces, bytes) => {
+                *bytes = 0;
+                PutPayload::from_iter(pieces.drain(..))
+            }
+            Self::Part(part) => std::mem::take(part).into(),
+        }
+    }
 }
 
 impl Upload {
@@ -65,49 +110,50 @@ impl Upload {
             Some(_) => None,
             None => Some(blobs.store.put_multipart(&at).await.map_err(store_error)?),
         };
-        let blobs = blobs.clone();
-        let (sending, gathered) = (None, Vec::new());
-        Ok(Self { blobs, at, total, open, sending, gathered, gathered_bytes: 0, parts: 0, size_bytes: 0 })
+        let gathered = match blobs.remote {
+            Some(_) => Gathered::Part(Vec::new()),
+            None => Gathered::Pieces(Vec::new(), 0),
+        };
+        Ok(Self { blobs: blobs.clone(), at, total, open, sending: None, gathered, parts: 0, size_bytes: 0 })
     }
 
     /// Takes the next bytes.
     pub async fn write(&mut self, mut piece: Bytes) -> Result<(), BlobError> {
         self.size_bytes += piece.len() as u64;
-        loop {
+        while !piece.is_empty() {
             let wanted = match self.blobs.remote {
                 Some(_) => part_bytes(self.total, self.parts),
                 None => CHUNK_BYTES,
             };
-            if self.gathered_bytes + piece.len() < wanted {
-                break;
-            }
             // Exactly as much, because some stores want all parts but the last to be equal.
-            let rest = piece.split_off(wanted - self.gathered_bytes);
-            self.gathered.push(piece);
-            self.flush().await?;
-            piece = rest;
-        }
-        self.gathered_bytes += piece.len();
-        if !piece.is_empty() {
-            self.gathered.push(piece);
+            let rest = piece.split_off(piece.len().min(wanted - self.gathered.len()));
+            self.gathered.push(std::mem::replace(&mut piece, rest), wanted);
+            if self.gathered.len() >= wanted {
+                self.flush().await?;
+            }
         }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
-        self.gathered_bytes = 0;
         self.parts += 1;
-        let payload = PutPayload::from_iter(self.gathered.drain(..));
+        let payload = self.gathered.take();
         let open = match &mut self.open {
             Some(open) => open,
             none => none.insert(self.blobs.store.put_multipart(&self.at).await.map_err(store_error)?),
         };
         let part = open.put_part(payload);
-        if self.blobs.remote.is_none() {
+        let Some(remote) = &self.blobs.remote else { return part.await.map_err(store_error) };
+        // While one part is sent the next is gathered, as long as few do so: it doubles what an upload has in memory.
+        let Some(ahead) = remote.ahead() else {
+            self.sent().await?;
             return part.await.map_err(store_error);
-        }
+        };
         self.sent().await?;
-        self.sending = Some(tokio::spawn(part));
+        self.sending = Some(tokio::spawn(async move {
+            let _ahead = ahead;
+            part.await
+        }));
         Ok(())
     }
 
@@ -124,14 +170,13 @@ impl Upload {
     /// Makes the bytes durable and gives them this name; another object of that name is gone then.
     pub async fn publish(mut self, name: &Path) -> Result<(), BlobError> {
         let store = self.blobs.store.clone();
-        if self.open.is_some() && self.gathered_bytes > 0 {
+        if self.open.is_some() && self.gathered.len() > 0 {
             self.flush().await?;
         }
         self.sent().await?;
         faults::point("blob.before_sync");
         let Some(open) = &mut self.open else {
-            let payload = PutPayload::from_iter(self.gathered.drain(..));
-            store.put(name, payload).await.map_err(store_error)?;
+            store.put(name, self.gathered.take()).await.map_err(store_error)?;
             faults::point("blob.after_publish");
             return Ok(());
         };
