@@ -22,7 +22,7 @@ use crate::config::Config;
 /// The most bytes that one request copies. S3 takes 5 GiB; less is answered before anybody grows impatient.
 pub(super) const COPY_BYTES: u64 = 512 << 20;
 /// How many uploads at a time gather a part while another is sent.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 /// How long a signed address of a single request is good.
 const SIGNED_FOR: Duration = Duration::from_secs(600);
 /// How often a request of this module is sent before its failure counts.

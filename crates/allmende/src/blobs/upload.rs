@@ -16,6 +16,8 @@ use crate::faults;
 pub(super) const FOLDER: &str = "tmp";
 /// Bytes of a part in an S3 store, which takes no less.
 const PART_BYTES: usize = 5 << 20;
+/// Bytes of each buffer that is gathered for an S3 store.
+const COPIED_BYTES: usize = 256 << 10;
 /// The most parts that S3 takes in one upload.
 const MAX_PARTS: u64 = 10_000;
 /// Where the size is not known before, parts grow by [`PART_BYTES`] after so many of them.
@@ -44,48 +46,41 @@ pub(super) struct Upload {
 }
 
 /// What is not sent yet.
-#[derive(Debug)]
-enum Gathered {
-    /// As they came: they are written soon.
-    Pieces(Vec<Bytes>, usize),
-    /// Copied: a piece may keep a buffer alive that is much larger than itself, and a store is slow.
-    Part(Vec<u8>),
+#[derive(Debug, Default)]
+struct Gathered {
+    pieces: Vec<Bytes>,
+    /// The last bytes, where they are copied.
+    last: Vec<u8>,
+    bytes: usize,
 }
 
 impl Gathered {
-    fn len(&self) -> usize {
-        match self {
-            Self::Pieces(_, bytes) => *bytes,
-            Self::Part(part) => part.len(),
-        }
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push(piece);
     }
 
-    /// Takes a piece of a part of `wanted` bytes at most.
-    fn push(&mut self, piece: Bytes, wanted: usize) {
-        match self {
-            Self::Pieces(pieces, bytes) => {
-                *bytes += piece.len();
-                pieces.push(piece);
+    /// Takes a copy. A piece may keep a buffer alive that is much larger than itself, and a store is slow.
+    fn copy(&mut self, mut piece: &[u8]) {
+        self.bytes += piece.len();
+        while !piece.is_empty() {
+            // All of one size, so that what is free again fits the next.
+            self.last.reserve_exact(COPIED_BYTES - self.last.len());
+            let (now, later) = piece.split_at(piece.len().min(COPIED_BYTES - self.last.len()));
+            self.last.extend_from_slice(now);
+            if self.last.len() == COPIED_BYTES {
+                self.pieces.push(std::mem::take(&mut self.last).into());
             }
-            Self::Part(part) => {
-                let needed = part.len() + piece.len();
-                if needed > part.capacity() {
-                    // Doubled as a vector does by itself, but not past the part.
-                    part.reserve_exact(needed.next_power_of_two().min(wanted.max(needed)) - part.len());
-                }
-                part.extend_from_slice(&piece);
-            }
+            piece = later;
         }
     }
 
     fn take(&mut self) -> PutPayload {
-        match self {
-            Self::Pieces(pieces, bytes) => {
-                *bytes = 0;
-                PutPayload::from_iter(pieces.drain(..))
-            }
-            Self::Part(part) => std::mem::take(part).into(),
+        if !self.last.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.last).into());
         }
+        self.bytes = 0;
+        PutPayload::from_iter(self.pieces.drain(..))
     }
 }
 
@@ -110,10 +105,7 @@ impl Upload {
             Some(_) => None,
             None => Some(blobs.store.put_multipart(&at).await.map_err(store_error)?),
         };
-        let gathered = match blobs.remote {
-            Some(_) => Gathered::Part(Vec::new()),
-            None => Gathered::Pieces(Vec::new(), 0),
-        };
+        let gathered = Gathered::default();
         Ok(Self { blobs: blobs.clone(), at, total, open, sending: None, gathered, parts: 0, size_bytes: 0 })
     }
 
@@ -126,9 +118,13 @@ impl Upload {
                 None => CHUNK_BYTES,
             };
             // Exactly as much, because some stores want all parts but the last to be equal.
-            let rest = piece.split_off(piece.len().min(wanted - self.gathered.len()));
-            self.gathered.push(std::mem::replace(&mut piece, rest), wanted);
-            if self.gathered.len() >= wanted {
+            let rest = piece.split_off(piece.len().min(wanted - self.gathered.bytes));
+            match self.blobs.remote {
+                Some(_) => self.gathered.copy(&piece),
+                None => self.gathered.push(piece),
+            }
+            piece = rest;
+            if self.gathered.bytes >= wanted {
                 self.flush().await?;
             }
         }
@@ -170,7 +166,7 @@ impl Upload {
     /// Makes the bytes durable and gives them this name; another object of that name is gone then.
     pub async fn publish(mut self, name: &Path) -> Result<(), BlobError> {
         let store = self.blobs.store.clone();
-        if self.open.is_some() && self.gathered.len() > 0 {
+        if self.open.is_some() && self.gathered.bytes > 0 {
             self.flush().await?;
         }
         self.sent().await?;
