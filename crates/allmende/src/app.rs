@@ -173,7 +173,7 @@ impl App {
         }
         let hub_key = Arc::new(signing_key(&path)?);
         let tls = tls::server(&config)?;
-        let blobs = Blobs::open(&config.blob_store())?;
+        let blobs = Blobs::of(&config).await?;
         let git = Git::open(&config.git_dir()).await?;
         if restores::unfinished(&mut *db.read().await?).await? {
             return Err(StartError::UnfinishedRestore);

@@ -3,7 +3,12 @@
 //! Architecture invariant: a digest opens bytes here without asking anybody; callers authorize through a repository or
 //! a run first.
 
+mod error;
+mod named;
 mod parts;
+mod s3;
+mod transport;
+mod upload;
 
 use std::error::Error as StdError;
 use std::ops::Range;
@@ -17,92 +22,18 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
-};
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _};
 
-use crate::faults;
+use crate::config::Config;
 
-mod named;
-
+pub use error::BlobError;
+use error::{disk_error, store_error};
 pub use named::{Name, Staged};
+use s3::Remote;
+use upload::Upload;
 
-/// Bytes gathered before they go to the store, and bytes of one read. Several of these are a transfer's whole memory.
+/// Bytes of one read, and of one write to a folder. Several of these are a transfer's whole memory.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// Why bytes were not stored or read.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// Not a store that this program speaks.
-    #[error("blob_store must be a folder or memory:///")]
-    UnknownScheme,
-    /// No such bytes.
-    #[error("no bytes with digest {digest}")]
-    NotFound {
-        /// What was asked for.
-        digest: Digest,
-    },
-    /// The bytes are not those announced.
-    #[error("the bytes have the digest {actual}, not {expected}")]
-    DigestMismatch {
-        /// As announced.
-        expected: Digest,
-        /// As received.
-        actual: Digest,
-    },
-    /// No object of this name, though something says that there is.
-    #[error("the object {name} is missing")]
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// More or fewer bytes than announced.
-    #[error("{actual} bytes arrived, not {expected}")]
-    SizeMismatch {
-        /// As announced.
-        expected: u64,
-        /// As received, or one past the announced size when more came.
-        actual: u64,
-    },
-    /// More bytes than the caller admits.
-    #[error("more than {max_bytes} bytes")]
-    TooLarge {
-        /// The limit.
-        max_bytes: u64,
-    },
-    /// The range lies outside.
-    #[error("the range lies outside the {size_bytes} bytes")]
-    RangeOutside {
-        /// The object's size.
-        size_bytes: u64,
-    },
-    /// The stored bytes changed on disk.
-    #[error("the stored bytes of {digest} are damaged")]
-    Damaged {
-        /// Whose.
-        digest: Digest,
-    },
-    /// No space left, or a quota reached.
-    #[error("no space left in the store of bytes")]
-    StorageFull(#[source] Box<dyn StdError + Send + Sync>),
-    /// The sender's stream broke.
-    #[error("the bytes stopped coming: {0}")]
-    Input(#[source] Box<dyn StdError + Send + Sync>),
-    /// The store failed.
-    #[error("store of bytes: {0}")]
-    Store(#[source] Box<dyn StdError + Send + Sync>),
-}
-
-fn is_full(error: &(dyn StdError + 'static)) -> bool {
-    std::iter::successors(Some(error), |&e| e.source()).any(|e| {
-        e.downcast_ref::<std::io::Error>()
-            .is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
-    })
-}
-
-fn store_error(error: impl StdError + Send + Sync + 'static) -> BlobError {
-    if is_full(&error) { BlobError::StorageFull(error.into()) } else { BlobError::Store(error.into()) }
-}
 
 /// What the sender announced. Whatever is given is checked before the bytes become visible.
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +70,8 @@ pub struct Reader {
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     local: Option<PathBuf>,
+    remote: Option<Arc<Remote>>,
+    copy_bytes: u64,
 }
 
 fn path_of(digest: &Digest) -> Path {
@@ -147,23 +80,49 @@ fn path_of(digest: &Digest) -> Path {
 }
 
 impl Blobs {
+    /// Opens the store that the settings name. One in S3 is asked for its bucket first.
+    ///
+    /// # Errors
+    /// [`BlobError::Unusable`] says what is in the way of an S3 store; else as [`Blobs::open`].
+    pub async fn of(config: &Config) -> Result<Self, BlobError> {
+        let place = config.blob_store();
+        if !place.starts_with("s3://") {
+            return Self::open(&place);
+        }
+        let remote = Arc::new(Remote::of(config)?);
+        remote.look().await?;
+        Ok(Self { store: remote.store(), local: None, remote: Some(remote), copy_bytes: s3::COPY_BYTES })
+    }
+
     /// Opens the store at `place`, a folder (made when missing) or `memory:///`.
     ///
     /// # Errors
     /// [`BlobError::UnknownScheme`] or the failure of the folder.
     pub fn open(place: &str) -> Result<Self, BlobError> {
         if place == "memory:///" {
-            return Ok(Self { store: Arc::new(InMemory::new()), local: None });
+            return Ok(Self {
+                store: Arc::new(InMemory::new()),
+                local: None,
+                remote: None,
+                copy_bytes: s3::COPY_BYTES,
+            });
         }
         if place.contains("://") {
             return Err(BlobError::UnknownScheme);
         }
         let root = FsPath::new(place);
-        prepare(root).map_err(store_error)?;
+        prepare(root).map_err(disk_error)?;
         // With fsync, a finished upload has its file and folder synced before it is acknowledged, and a rename both
         // folders (object_store's documentation and source, 0.14.2).
         let store = LocalFileSystem::new_with_prefix(root).map_err(store_error)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), local: Some(root.to_path_buf()) })
+        Ok(Self { store: Arc::new(store), local: Some(root.to_path_buf()), remote: None, copy_bytes: s3::COPY_BYTES })
+    }
+
+    /// Lets one request copy at most so many bytes inside an S3 store, instead of 512 MiB. More are copied in pieces, which
+    /// are at least 5 MiB, or a store refuses them.
+    #[must_use]
+    pub fn with_copies_of(self, bytes: u64) -> Self {
+        Self { copy_bytes: bytes, ..self }
     }
 
     /// Takes a stream to its end, checks it against `expect` and stores it durably. Storing the same bytes again is
@@ -176,24 +135,12 @@ impl Blobs {
         bytes: impl Stream<Item = Result<Bytes, E>>,
         expect: &Expect,
     ) -> Result<Stored, BlobError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| BlobError::Store(e.to_string().into()))?;
-        let staged = Path::from_iter(["tmp", &to_hex(&random)]);
-        // Dropping a local upload deletes its file, so a cancelled request leaves nothing; a crash leaves it to
-        // `sweep_unfinished`.
-        let mut upload = self.store.put_multipart(&staged).await.map_err(store_error)?;
+        let to = expect.digest.map(|digest| path_of(&digest));
+        let mut upload = Upload::begin(self, to, expect.size_bytes).await?;
         match receive(&mut upload, bytes, expect).await {
-            Ok(stored) => {
-                faults::point("blob.before_sync");
-                upload.complete().await.map_err(store_error)?;
-                faults::point("blob.before_publish");
-                self.store.rename(&staged, &path_of(&stored.digest)).await.map_err(store_error)?;
-                faults::point("blob.after_publish");
-                Ok(stored)
-            }
+            Ok(stored) => upload.publish(&path_of(&stored.digest)).await.map(|()| stored),
             Err(error) => {
-                // The first error is what counts.
-                let _ = upload.abort().await;
+                upload.abort().await;
                 Err(error)
             }
         }
@@ -289,13 +236,22 @@ impl Blobs {
         }
     }
 
-    /// Deletes what crashes left behind and is older than `age`. Gives the number of files.
+    /// Deletes what crashes left behind and is older than `age`. Gives the number of files, or of objects and unfinished
+    /// uploads.
     ///
     /// # Errors
-    /// The folder's failure.
+    /// The store's failure.
     pub async fn sweep_unfinished(&self, age: Duration) -> Result<u64, BlobError> {
-        let Some(root) = self.local.clone() else { return Ok(0) };
-        blocking(move || sweep(&root.join("tmp"), age)).await
+        match (&self.local, &self.remote) {
+            (Some(root), _) => {
+                let folder = root.join(upload::FOLDER);
+                blocking(move || sweep(&folder, age)).await
+            }
+            (None, Some(remote)) => {
+                Ok(self.delete_below(Path::from(upload::FOLDER), age).await? + remote.sweep_uploads(age).await?)
+            }
+            (None, None) => Ok(0),
+        }
     }
 
     /// Whether the store holds nothing.
@@ -317,8 +273,11 @@ impl Blobs {
     /// The store's failure.
     pub async fn ping(&self) -> Result<(), BlobError> {
         match self.local.clone() {
-            Some(root) => blocking(move || std::fs::metadata(root.join("tmp"))).await.map(drop),
-            None => self.exists(&Digest::of(b"")).await.map(drop),
+            Some(root) => blocking(move || std::fs::metadata(root.join(upload::FOLDER))).await.map(drop),
+            None => match &self.remote {
+                Some(remote) => remote.ping().await,
+                None => Ok(()),
+            },
         }
     }
 }
@@ -326,14 +285,14 @@ impl Blobs {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, BlobError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.into()))?.map_err(store_error)
+    tokio::task::spawn_blocking(work).await.map_err(|e| BlobError::Store(e.into()))?.map_err(disk_error)
 }
 
 /// Makes the folders once and durably, so that a write syncs only the one it touches.
 fn prepare(root: &FsPath) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     let make = |path: &FsPath| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    make(&root.join("tmp"))?;
+    make(&root.join(upload::FOLDER))?;
     for shard in 0..=u8::MAX {
         make(&root.join("sha256").join(to_hex(&[shard])))?;
     }
@@ -346,12 +305,18 @@ fn prepare(root: &FsPath) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether something of this time is older than `age`.
+fn is_old(at: SystemTime, age: Duration) -> bool {
+    at.elapsed().is_ok_and(|elapsed| elapsed >= age)
+}
+
 fn sweep(folder: &FsPath, age: Duration) -> std::io::Result<u64> {
     let mut swept = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let old = |at: SystemTime| at.elapsed().is_ok_and(|elapsed| elapsed >= age);
-        if entry.metadata().and_then(|m| m.modified()).is_ok_and(old) && std::fs::remove_file(entry.path()).is_ok() {
+        if entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| is_old(at, age))
+            && std::fs::remove_file(entry.path()).is_ok()
+        {
             swept += 1;
         }
     }
@@ -359,13 +324,12 @@ fn sweep(folder: &FsPath, age: Duration) -> std::io::Result<u64> {
 }
 
 async fn receive<E: Into<Box<dyn StdError + Send + Sync>>>(
-    upload: &mut Box<dyn MultipartUpload>,
+    upload: &mut Upload,
     bytes: impl Stream<Item = Result<Bytes, E>>,
     expect: &Expect,
 ) -> Result<Stored, BlobError> {
     let mut bytes = std::pin::pin!(bytes);
     let (mut hasher, mut size_bytes) = (Hasher::default(), 0_u64);
-    let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
     while let Some(piece) = bytes.next().await {
         let piece = piece.map_err(|e| BlobError::Input(e.into()))?;
         size_bytes += piece.len() as u64;
@@ -376,15 +340,7 @@ async fn receive<E: Into<Box<dyn StdError + Send + Sync>>>(
             return Err(BlobError::SizeMismatch { expected, actual: expected + 1 });
         }
         hasher.update(&piece);
-        gathered_bytes += piece.len();
-        gathered.push(piece);
-        if gathered_bytes >= CHUNK_BYTES {
-            gathered_bytes = 0;
-            upload.put_part(PutPayload::from_iter(gathered.drain(..))).await.map_err(store_error)?;
-        }
-    }
-    if gathered_bytes > 0 {
-        upload.put_part(PutPayload::from_iter(gathered)).await.map_err(store_error)?;
+        upload.write(piece).await?;
     }
     let digest = hasher.finish();
     match expect {

@@ -7,16 +7,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use allmende_core::id::Origin;
 
+mod bytes;
+mod flags;
 mod network;
 mod value;
 mod witness;
 
+pub use flags::Flags;
 pub use network::{Network, Networks};
-pub use value::{LogFormat, RegistrationMode, TlsMode, Value};
+pub use value::{LogFormat, RegistrationMode, Secret, TlsMode, Value};
 pub use witness::{Witness, Witnesses};
 
 /// One setting as the reference shows it.
@@ -136,8 +138,22 @@ settings! {
     data_dir: PathBuf = "allmende-data";
     /// `sqlite:///path/hub.db` or `postgres://user@host/database`. Empty means SQLite in `data_dir`.
     database_url: String = "";
-    /// Where large bytes lie: a folder, or `memory:///` for tests. Empty means `blobs` in `data_dir`.
+    /// Where large bytes lie: a folder, `s3://bucket` or `s3://bucket/prefix` in an S3 store, or `memory:///` for tests. Empty means `blobs` in `data_dir`.
     blob_store: String = "";
+    /// Address of the S3 store, like `https://s3.example`. Empty means AWS in `s3_region`. Without this setting `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` counts.
+    s3_endpoint: String = "";
+    /// Region of the bucket; stores outside AWS mostly take any. Without this setting `AWS_REGION` or `AWS_DEFAULT_REGION` counts.
+    s3_region: String = "us-east-1";
+    /// Id of the key for the S3 store. Without this setting `AWS_ACCESS_KEY_ID` counts.
+    s3_access_key_id: String = "";
+    /// The secret of that key. Other users of the machine see flags: give it in a file or the environment. Without this setting `AWS_SECRET_ACCESS_KEY` counts.
+    s3_secret_access_key: Secret = "";
+    /// File that holds the secret of that key and nothing else; it goes before `s3_secret_access_key`.
+    s3_secret_access_key_path: PathBuf = "";
+    /// Whether the bucket stands in the path of each address (`https://s3.example/bucket`) or before the host's name (`https://bucket.s3.example`).
+    s3_path_style: bool = "true";
+    /// Whether the S3 store may be reached by `http://` on another machine too. Nothing is encrypted on the way then.
+    s3_allow_http: bool = "false";
     /// Folder of the bare git repositories; several hub processes share it. Empty means `git` in `data_dir`.
     git_dir: PathBuf = "";
     /// Whether every log also stands as tiles in `data_dir/export`, for auditors' tools and for rebuilding a lost database.
@@ -300,6 +316,9 @@ impl Layers {
                 self.values.insert(setting.key, (text, Source::Env(name)));
             }
         }
+        for (key, name, text) in bytes::standard(variable) {
+            self.values.entry(key).or_insert((text, Source::Env(name.to_owned())));
+        }
         self
     }
 
@@ -367,7 +386,10 @@ impl Layers {
         if config.tls == TlsMode::Off && !config.listen.ip().is_loopback() {
             return refuse("tls", "can be off on a loopback address only: tokens would travel in clear");
         }
-        Ok(config)
+        match bytes::wrong(&config) {
+            Some((key, message)) => refuse(key, message),
+            None => Ok(config),
+        }
     }
 }
 
@@ -450,45 +472,4 @@ pub fn reference_markdown() -> String {
         page.push_str(&format!("| `{}` | `{}` | {default} | {doc} |\n", setting.key, env_name(setting.key)));
     }
     page
-}
-
-/// One flag for each setting; flatten it into a command with `#[command(flatten)]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flags(
-    /// Key and text of each flag that was given.
-    pub Vec<(&'static str, String)>,
-);
-
-impl clap::Args for Flags {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        // clap wants names that live as long as the program.
-        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| SETTINGS.iter().map(|s| flag_name(s.key)).collect());
-        SETTINGS.iter().zip(NAMES.iter()).fold(command, |command, (setting, name)| {
-            let mut arg = clap::Arg::new(setting.key)
-                .long(name.as_str())
-                .value_name(setting.kind)
-                .help(setting.doc.trim())
-                .help_heading(HEADING);
-            if !setting.default.is_empty() {
-                arg = arg.help(format!("{} [default: {}]", setting.doc.trim(), setting.default));
-            }
-            command.arg(arg)
-        })
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl clap::FromArgMatches for Flags {
-    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        let given = |s: &Setting| matches.get_one::<String>(s.key).map(|text| (s.key, text.clone()));
-        Ok(Self(SETTINGS.iter().filter_map(given).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
 }

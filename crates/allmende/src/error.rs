@@ -309,9 +309,14 @@ impl From<BlobError> for ApiError {
             BlobError::RangeOutside { .. } => Self::new(Code::RangeNotSatisfiable, text),
             BlobError::Input(_) => Self::new(Code::BadRequest, "the bytes stopped coming").hint("send them again"),
             BlobError::StorageFull(_) => storage_full(error),
-            BlobError::Damaged { .. } | BlobError::Missing { .. } | BlobError::Store(_) | BlobError::UnknownScheme => {
-                Self::internal(error)
+            BlobError::Away(_) => {
+                Self::new(Code::Unavailable, "the store of bytes does not answer").retry_after_s(5).because(error)
             }
+            BlobError::Damaged { .. }
+            | BlobError::Missing { .. }
+            | BlobError::Store(_)
+            | BlobError::Unusable { .. }
+            | BlobError::UnknownScheme => Self::internal(error),
         }
     }
 }

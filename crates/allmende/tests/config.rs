@@ -116,3 +116,58 @@ fn witnesses_are_listed_with_key_address_and_pin() {
         assert!(refused.to_string().contains(says), "{bad}: {refused}");
     }
 }
+
+#[test]
+fn a_secret_is_never_shown_and_comes_from_a_file_or_the_environment() {
+    let s3 = "blob_store = \"s3://bucket/a/b\"\ns3_access_key_id = \"id\"\n";
+    let shown = |layers: Layers| {
+        let config = layers.build().unwrap();
+        assert!(!format!("{config:?}").contains("hush") && !format!("{:?}", config.shown()).contains("hush"));
+        assert_eq!(config.s3_secret_access_key.reveal(), "hush");
+        config.shown().into_iter().find(|(key, _)| *key == "s3_secret_access_key").unwrap().1
+    };
+    let file = |text: &str| Layers::default().file(Path::new("hub.toml"), &format!("{s3}{text}")).unwrap();
+    assert_eq!(shown(file("s3_secret_access_key = \"hush\"")), "***");
+    let aws = |name: &str| match name {
+        "AWS_SECRET_ACCESS_KEY" => Some("hush".to_owned()),
+        "AWS_ACCESS_KEY_ID" => Some("other".to_owned()),
+        "AWS_ENDPOINT_URL" => Some("https://s3.example".to_owned()),
+        "AWS_REGION" => Some(String::new()),
+        _ => None,
+    };
+    let layers = file("").env(aws);
+    assert_eq!(layers.source("s3_secret_access_key").to_string(), "environment variable AWS_SECRET_ACCESS_KEY");
+    let config = layers.build().unwrap();
+    // What is said of this hub goes before what is said of all programs, and nothing is no region.
+    assert_eq!((config.s3_access_key_id.as_str(), config.s3_region.as_str()), ("id", "us-east-1"));
+    assert_eq!(config.s3_endpoint, "https://s3.example");
+    assert_eq!(shown(layers), "***");
+    assert_eq!(Config::in_dir(Path::new("/d")).unwrap().s3_secret_access_key.reveal(), "");
+}
+
+#[test]
+fn a_place_in_s3_is_checked_before_anything_is_asked() {
+    let key = "s3_access_key_id = \"id\"\ns3_secret_access_key = \"x\"\n";
+    let with = |text: &str| format!("{key}{text}");
+    assert!(refused("blob_store = \"s3://bucket\"").contains("s3_access_key_id"));
+    assert!(refused("blob_store = \"s3://bucket\"\ns3_access_key_id = \"id\"").contains("s3_secret_access_key_path"));
+    for place in
+        ["s3://", "s3://ab", "s3://a_b/c d", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/x?y", "s3://u@h"]
+    {
+        assert!(refused(&with(&format!("blob_store = \"{place}\""))).contains("blob_store"), "{place}");
+    }
+    let at = |endpoint: &str| with(&format!("blob_store = \"s3://bucket\"\ns3_endpoint = \"{endpoint}\""));
+    for endpoint in ["s3.example", "ftp://s3.example", "https://s3.example/path", "https://u:p@s3.example", "https://"]
+    {
+        assert!(refused(&at(endpoint)).contains("is not a URL of the form"), "{endpoint}");
+    }
+    assert!(refused(&at("http://10.0.0.1:9000")).contains("s3_allow_http"));
+    let good = |text: &str| Layers::default().file(Path::new("h"), text).unwrap().build().unwrap();
+    for endpoint in
+        ["", "https://s3.example:9000", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000/"]
+    {
+        good(&at(endpoint));
+    }
+    good(&format!("{}\ns3_allow_http = true", at("http://10.0.0.1:9000")));
+    good(&with("blob_store = \"s3://bucket/a/b.c/\""));
+}

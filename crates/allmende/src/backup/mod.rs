@@ -203,7 +203,7 @@ impl Parts {
         }
         let hub_key = keyfile::signing_key(&path)?.public();
         let db = Db::open(&DbOptions::from(&config), now).await?;
-        let blobs = Blobs::open(&config.blob_store())?;
+        let blobs = Blobs::of(&config).await?;
         let git = Git::open(&config.git_dir()).await?;
         Ok(Self { config, db, blobs, git, hub_key })
     }

@@ -1,4 +1,4 @@
-//! Objects under a name that is known only when their bytes were checked.
+//! Objects under a name that callers give them, seen only when their bytes were checked.
 
 use std::ops::Range;
 
@@ -25,24 +25,18 @@ impl std::fmt::Display for Name {
 /// Bytes that nobody sees yet. Dropping them deletes them; what a crash leaves is swept.
 #[derive(Debug)]
 pub struct Staged {
-    store: Arc<dyn ObjectStore>,
-    upload: Box<dyn MultipartUpload>,
-    at: Path,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
+    upload: Upload,
+    name: Name,
 }
 
 impl Blobs {
-    /// Begins an object.
+    /// Begins an object that will have this name.
     ///
     /// # Errors
     /// The store's failure.
-    pub async fn stage(&self) -> Result<Staged, BlobError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| BlobError::Store(e.to_string().into()))?;
-        let at = Path::from_iter(["tmp", &to_hex(&random)]);
-        let upload = self.store.put_multipart(&at).await.map_err(store_error)?;
-        Ok(Staged { store: Arc::clone(&self.store), upload, at, gathered: Vec::new(), gathered_bytes: 0 })
+    pub async fn stage(&self, name: Name) -> Result<Staged, BlobError> {
+        let upload = Upload::begin(self, Some(name.0.clone()), None).await?;
+        Ok(Staged { upload, name })
     }
 
     /// Bytes of an object, all at once: the caller bounds the range.
@@ -84,10 +78,9 @@ impl Blobs {
 
     /// The objects below a folder that are older than `age`, with their sizes.
     pub fn list_named(&self, folder: &str, age: Duration) -> BoxStream<'_, Result<(Name, u64), BlobError>> {
-        let old = move |at: SystemTime| at.elapsed().is_ok_and(|elapsed| elapsed >= age);
         let found = self.store.list(Some(&Path::from(folder))).filter_map(move |found| async move {
             match found {
-                Ok(meta) if !old(meta.last_modified.into()) => None,
+                Ok(meta) if !is_old(meta.last_modified.into(), age) => None,
                 Ok(meta) => Some(Ok((Name(meta.location), meta.size))),
                 Err(error) => Some(Err(store_error(error))),
             }
@@ -113,31 +106,16 @@ impl Staged {
     /// # Errors
     /// The store's failure.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), BlobError> {
-        self.gathered_bytes += piece.len();
-        self.gathered.push(piece);
-        if self.gathered_bytes >= CHUNK_BYTES { self.flush().await } else { Ok(()) }
-    }
-
-    async fn flush(&mut self) -> Result<(), BlobError> {
-        self.gathered_bytes = 0;
-        let payload = PutPayload::from_iter(self.gathered.drain(..));
-        self.upload.put_part(payload).await.map_err(store_error)
+        self.upload.write(piece).await
     }
 
     /// Makes the bytes durable and gives them their name; another object of that name is gone then.
     ///
     /// # Errors
     /// The store's failure; nothing becomes visible then.
-    pub async fn publish(mut self, name: &Name) -> Result<(), BlobError> {
-        if self.gathered_bytes > 0 {
-            self.flush().await?;
-        }
-        faults::point("blob.before_sync");
-        self.upload.complete().await.map_err(store_error)?;
-        faults::point("blob.before_publish");
-        self.store.rename(&self.at, &name.0).await.map_err(store_error)?;
-        faults::point("blob.after_publish");
-        Ok(())
+    pub async fn publish(self) -> Result<Name, BlobError> {
+        self.upload.publish(&self.name.0).await?;
+        Ok(self.name)
     }
 }
 

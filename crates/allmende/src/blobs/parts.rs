@@ -2,14 +2,14 @@
 //! but the upload that they belong to.
 
 use std::error::Error as StdError;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
-use super::{BlobError, Blobs, Expect, Name, Stored, receive, store_error};
+use super::{BlobError, Blobs, Expect, Name, Stored, Upload, is_old, receive, store_error};
 
 /// The folder of all parts.
 const FOLDER: &str = "parts";
@@ -31,15 +31,12 @@ impl Blobs {
         bytes: impl Stream<Item = Result<Bytes, E>>,
         expect: &Expect,
     ) -> Result<Stored, BlobError> {
-        let mut sink = self.store.put_multipart(&path_of(upload, number)).await.map_err(store_error)?;
-        match receive(&mut sink, bytes, expect).await {
-            Ok(stored) => {
-                sink.complete().await.map_err(store_error)?;
-                Ok(stored)
-            }
+        let path = path_of(upload, number);
+        let mut upload = Upload::straight(self, path.clone(), expect.size_bytes).await?;
+        match receive(&mut upload, bytes, expect).await {
+            Ok(stored) => upload.publish(&path).await.map(|()| stored),
             Err(error) => {
-                // The first error is what counts.
-                let _ = sink.abort().await;
+                upload.abort().await;
                 Err(error)
             }
         }
@@ -78,7 +75,7 @@ impl Blobs {
     /// # Errors
     /// The store's failure.
     pub async fn drop_parts(&self, upload: &str) -> Result<(), BlobError> {
-        self.delete_parts(Path::from_iter([FOLDER, upload]), |_| true).await.map(drop)
+        self.delete_below(Path::from_iter([FOLDER, upload]), Duration::ZERO).await.map(drop)
     }
 
     /// Deletes the parts that are older than `age`. Gives how many.
@@ -86,7 +83,7 @@ impl Blobs {
     /// # Errors
     /// The store's failure.
     pub async fn sweep_parts(&self, age: Duration) -> Result<u64, BlobError> {
-        self.delete_parts(Path::from(FOLDER), move |at| at.elapsed().is_ok_and(|elapsed| elapsed >= age)).await
+        self.delete_below(Path::from(FOLDER), age).await
     }
 
     /// The parts that are older than `age`, with their sizes.
@@ -94,12 +91,14 @@ impl Blobs {
         self.list_named(FOLDER, age)
     }
 
-    async fn delete_parts(&self, folder: Path, which: impl Fn(SystemTime) -> bool) -> Result<u64, BlobError> {
+    /// Deletes what lies below a folder and is older than `age`. Gives how many.
+    pub(super) async fn delete_below(&self, folder: Path, age: Duration) -> Result<u64, BlobError> {
         let mut deleted = 0;
         let mut found = self.store.list(Some(&folder));
-        while let Some(part) = found.try_next().await.map_err(store_error)? {
-            if which(part.last_modified.into()) {
-                match self.store.delete(&part.location).await {
+        while let Some(object) = found.try_next().await.map_err(store_error)? {
+            // Clocks differ: what is to go at any age goes also when the store's is ahead.
+            if age.is_zero() || is_old(object.last_modified.into(), age) {
+                match self.store.delete(&object.location).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => deleted += 1,
                     Err(error) => return Err(store_error(error)),
                 }

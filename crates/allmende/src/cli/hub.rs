@@ -60,7 +60,7 @@ impl Gc {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = self.settings.layers()?.build()?;
         let db = Db::open(&DbOptions::from(&config), context.now()).await.map_err(Failure::internal)?;
-        let blobs = Blobs::open(&config.blob_store()).map_err(Failure::internal)?;
+        let blobs = Blobs::of(&config).await.map_err(Failure::internal)?;
         let git = Git::open(&config.git_dir()).await.map_err(Failure::internal)?;
         let place = Place { db: &db, blobs: &blobs, git: &git };
         let min_age = Duration::from_secs(config.gc_min_age_s);
@@ -118,7 +118,7 @@ impl Fsck {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = self.settings.layers()?.build()?;
         let db = Db::open(&DbOptions::from(&config), context.now()).await.map_err(Failure::internal)?;
-        let blobs = Blobs::open(&config.blob_store()).map_err(Failure::internal)?;
+        let blobs = Blobs::of(&config).await.map_err(Failure::internal)?;
         let report = check::check(&db, &blobs).await.map_err(Failure::internal)?;
         db.close().await;
         context.out.result(&report, || {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::SETTINGS;
 
 /// A type that a setting can have.
@@ -16,7 +18,7 @@ pub trait Value: Sized {
     /// A sentence that says what was expected.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// Writes the text that [`Value::parse`] reads.
+    /// Writes the text that [`Value::parse`] reads, or stars for a secret.
     fn render(&self) -> String;
 }
 
@@ -65,6 +67,41 @@ impl Value for PathBuf {
     }
     fn render(&self) -> String {
         self.display().to_string()
+    }
+}
+
+/// A text that is shown to nobody.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.render())
+    }
+}
+
+impl Value for Secret {
+    const KIND: &'static str = "a secret";
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+    /// Stars, unlike the other kinds: what is rendered is shown.
+    fn render(&self) -> String {
+        if self.is_empty() { String::new() } else { "***".to_owned() }
     }
 }
 

@@ -73,7 +73,7 @@ pub async fn put<E: std::error::Error + Send + Sync + 'static>(
     let stored = store::xorb(&mut *db.read().await?, domain, xorb).await?;
     let stored = stored.ok_or(XetError::NotFound("xorb"))?;
     let mut bytes = std::pin::pin!(bytes);
-    let (mut staged, mut validator) = (blobs.stage().await?, Validator::new());
+    let (mut staged, mut validator) = (blobs.stage(stored.name).await?, Validator::new());
     while let Some(piece) = bytes.try_next().await.map_err(|e| BlobError::Input(e.into()))? {
         let read = piece.clone();
         validator = tokio::task::spawn_blocking(move || validator.push(&read).map(|()| validator)).await??;
@@ -83,5 +83,6 @@ pub async fn put<E: std::error::Error + Send + Sync + 'static>(
     if found.chunks != stored.chunks {
         return Err(XetError::False(format!("xorb {xorb} is packed otherwise than its row says")));
     }
-    Ok(staged.publish(&stored.name).await?)
+    staged.publish().await?;
+    Ok(())
 }

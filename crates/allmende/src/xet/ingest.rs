@@ -253,7 +253,8 @@ impl Ingest {
             return Ok(());
         }
         let (xorb, bytes) = std::mem::take(&mut self.packer.writer).finish(false)?;
-        let mut staged = self.app.blobs.stage().await?;
+        let place = xorb::Place::new(&self.app, &self.repo, &xorb.hash).await?;
+        let mut staged = place.stage(&self.app).await?;
         let bytes = Bytes::from(bytes);
         for at in (0..bytes.len()).step_by(BATCH_BYTES) {
             staged.write(bytes.slice(at..bytes.len().min(at + BATCH_BYTES))).await?;
@@ -262,7 +263,7 @@ impl Ingest {
         self.packer.close(xorb.hash);
         // While the disk works, the next xorb is cut and packed. Of this one nothing is in memory any more.
         let (app, repo) = (self.app.clone(), self.repo.clone());
-        let keeping = self.app.tasks.spawn(async move { xorb::keep(&app, &repo, &xorb, staged).await });
+        let keeping = self.app.tasks.spawn(async move { xorb::keep(&app, &repo, &xorb, (place, staged)).await });
         self.keeping = Some(AbortOnDropHandle::new(keeping));
         Ok(())
     }

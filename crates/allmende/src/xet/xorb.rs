@@ -9,7 +9,7 @@ use super::pass::Ticket;
 use super::{Session, XetError, store, table};
 use crate::account::new_id;
 use crate::app::App;
-use crate::blobs::{BlobError, Staged};
+use crate::blobs::{BlobError, Name, Staged};
 use crate::error::ApiError;
 use crate::repo::{Repo, RepoError, quota};
 use crate::transaction;
@@ -31,7 +31,8 @@ impl Session {
         // Before anything is taken: how much it will be is known at its end alone, and asked again then.
         quota::require_in(&mut *app.db.read().await?, self.repo(), 0, app.config.default_quota_bytes).await?;
         let mut body = std::pin::pin!(body);
-        let mut staged = app.blobs.stage().await?;
+        let place = Place::new(app, self.repo(), expected).await?;
+        let mut staged = place.stage(app).await?;
         let mut validator = Validator::new();
         let (mut pieces, mut gathered, mut total) = (Vec::new(), 0, 0_u64);
         loop {
@@ -63,7 +64,7 @@ impl Session {
             }
         }
         let xorb = validator.finish(Some(expected))?;
-        keep(app, self.repo(), &xorb, staged).await
+        keep(app, self.repo(), &xorb, (place, staged)).await
     }
 
     /// The bytes of a range that was offered to this session.
@@ -85,14 +86,45 @@ impl Session {
     }
 }
 
+/// Where a xorb will lie. It is chosen before the bytes come, so that they are sent there.
+pub(super) struct Place {
+    domain: String,
+    object: String,
+    name: Name,
+}
+
+impl Place {
+    /// A place of its own in the repository's domain.
+    ///
+    /// # Errors
+    /// The database's failure.
+    pub async fn new(app: &App, repo: &Repo, hash: &XetHash) -> Result<Self, XetError> {
+        let domain = store::domain(&mut *app.db.read().await?, repo).await?;
+        let object = new_id().map_err(ApiError::from)?;
+        let name = table::name(&domain, hash, &[], &object);
+        Ok(Self { domain, object, name })
+    }
+
+    /// Begins the object.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn stage(&self, app: &App) -> Result<Staged, XetError> {
+        Ok(app.blobs.stage(self.name.clone()).await?)
+    }
+}
+
 /// Gives a checked xorb its name and records that `repo` holds it. Says whether it did not before.
-pub(super) async fn keep(app: &App, repo: &Repo, xorb: &Xorb, staged: Staged) -> Result<bool, XetError> {
+pub(super) async fn keep(
+    app: &App,
+    repo: &Repo,
+    xorb: &Xorb,
+    (place, staged): (Place, Staged),
+) -> Result<bool, XetError> {
+    let Place { domain, object, name } = place;
     let table = table::encode_chunks(&xorb.chunks);
     let (now, quota) = (app.clock.now(), app.config.default_quota_bytes);
-    let domain = store::domain(&mut *app.db.read().await?, repo).await?;
-    let object = new_id().map_err(ApiError::from)?;
-    let name = table::name(&domain, &xorb.hash, &table, &object);
-    staged.publish(&name).await?;
+    staged.publish().await?;
     let put: Result<store::Put, XetError> = transaction!(app.db, tx => {
         let settled = store::settle(tx, repo).await?;
         if settled != domain {

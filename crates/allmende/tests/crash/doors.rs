@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use allmende::account::Rights;
 use allmende::clock::Clock;
-use allmende::config::Config;
+use allmende::config::{Config, flag_name};
 use allmende::git::{Git, GitRepo};
 use allmende::repo::{Kind, Repo};
 use allmende_core::digest::Digest;
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::kills::{Chance, chance, number};
 use super::process::{HubProcess, program};
+use crate::stores::{remote, s3};
 use crate::wire_git::{Desk, Someone, noise};
 
 /// Longest wait for one commit to be taken: a lock of a git process that was killed holds for half a minute.
@@ -245,19 +246,36 @@ pub async fn at_rest(git: &GitRepo) {
 /// The store of large files is whole.
 pub fn fsck(hub: &HubProcess) {
     let dir = hub.dir.display().to_string();
-    let mut args = vec!["hub", "fsck", "--data-dir", &dir];
-    args.extend(hub.settings.iter().map(String::as_str));
-    let status = program(&args, &hub.log).status().unwrap();
+    let mut command = program(&["hub", "fsck", "--data-dir", &dir], &hub.log);
+    let status = command.args(&hub.settings).status().unwrap();
     assert!(status.success(), "{}", hub.words());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_killed_while_files_come_in_by_every_door_keeps_what_it_took() {
-    let kills = number("ALLMENDE_KILLS").unwrap_or(20);
+    killed(number("ALLMENDE_KILLS").unwrap_or(20), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_killed_while_files_come_in_to_s3_keeps_what_it_took() {
+    let place = s3::fresh_place();
+    killed(number("ALLMENDE_KILLS").unwrap_or(8), Some(&place)).await;
+    let blobs = s3::blobs_at(&place).await;
+    blobs.sweep_unfinished(Duration::ZERO).await.unwrap();
+    assert_eq!(remote::unfinished(&place).await, 0);
+}
+
+/// Kills a hub so often whose bytes lie in its folder, or at this place in S3.
+async fn killed(kills: u64, place: Option<&str>) {
     let mut chance: Chance = chance();
     let dir = tempfile::tempdir().unwrap();
     let mut hub = HubProcess::new(dir.path()).in_a_group();
-    let config = Config { name: "hub.test".into(), ..Config::in_dir(&hub.dir).unwrap() };
+    let mut config = Config { name: "hub.test".into(), ..Config::in_dir(&hub.dir).unwrap() };
+    if let Some(place) = place {
+        let flags = s3::settings_at(place).into_iter().map(|(key, value)| [format!("--{}", flag_name(key)), value]);
+        hub.settings.extend(flags.flatten());
+        config = Config { name: config.name, data_dir: config.data_dir, ..s3::config_at(place) };
+    }
     let app = allmende::hub::open(config, Clock::system()).await.unwrap();
     let carla = Someone::new(&app, "carla", Rights::Write).await;
     // Commits by the API share one repository, in which they follow each other; pushes have another.

@@ -15,7 +15,7 @@ use allmende_core::statement::{HUB, KeyClass, KeyDelegated};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
-use super::{NOW, Store};
+use super::{NOW, Store, s3};
 use crate::verify::world::{PARTIES, Shape, World, key};
 
 /// Little work: these passphrases guard nothing.
@@ -28,6 +28,9 @@ fn passphrase() -> Passphrase {
 /// The settings of a hub below `dir`, with the key that signed the logs of [`World`].
 fn settings(dir: &Path, store: &Store) -> Config {
     let mut config = Config::in_dir(dir).unwrap();
+    if let Some(place) = &store.place {
+        config = Config { data_dir: config.data_dir, ..s3::config_at(place) };
+    }
     config.name = "hub.example".to_owned();
     config.database_url.clone_from(&store.options.url);
     std::fs::create_dir_all(dir).unwrap();
@@ -114,40 +117,51 @@ fn delegation(world: &World, n: u8) -> Item {
     Item::Signed(world.seal("east", KeyClass::Governance, body))
 }
 
+/// A backup of one hub restores to another.
+async fn comes_back(store: &Store, other: &Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::settled(&Shape::small());
+    let here = hub_of(&world, &dir.path().join("a"), store).await;
+    let made = back_up(&here, dir.path()).await;
+    assert_eq!((made.logs, made.entries, made.blobs), (1, world.leaves.len() as u64, world.blobs.len() as u64));
+    // The world releases a manifest whose bytes nobody uploaded.
+    assert_eq!(made.missing, [Digest::of(b"manifest")]);
+    assert_eq!(made.bytes, std::fs::metadata(archive(dir.path())).unwrap().len());
+    let bytes = std::fs::read(archive(dir.path())).unwrap();
+    assert!(bytes.starts_with(b"allmende-backup v1\nkdf: argon2id m=64 t=1 p=1\n"));
+    let secret = to_hex(&key(HUB, KeyClass::Hub).seed());
+    assert!(!String::from_utf8_lossy(&bytes).contains(&secret) && !String::from_utf8_lossy(&bytes).contains("ustar"));
+
+    let there = parts(&dir.path().join("b"), other).await;
+    let restored = restore(&there, &archive(dir.path())).await.unwrap();
+    assert_eq!((restored.logs, restored.entries, restored.blobs), (made.logs, made.entries, made.blobs));
+    assert_eq!(restored.waiting, ["handwriting"]);
+    same(&here, &there, &world).await;
+    // The tiles are the export, and the projections are those that a rebuild makes.
+    let tiled = allmende::verify::DirSource::new(dir.path().join("b/export/handwriting"));
+    assert_eq!(allmende::verify::checkpoint(&tiled).unwrap(), world.checkpoint());
+    let before = rows(&there).await;
+    let empty = |name: &str| {
+        Some(allmende_core::state::State::new(format!("hub.example/{name}").parse().ok()?, Some(name.parse().ok()?)))
+    };
+    projection::rebuild(&there.db, empty).await.unwrap();
+    assert_eq!(rows(&there).await, before);
+
+    let again = restore(&there, &archive(dir.path())).await;
+    assert!(matches!(&again, Err(BackupError::NotEmpty { what }) if what == "the database"), "{again:?}");
+    let taken = backup::backup(&here, &archive(dir.path()), &passphrase(), QUICK, NOW, &|_, _| ()).await;
+    assert!(matches!(taken, Err(BackupError::File { .. })), "an archive is never overwritten");
+}
+
+#[tokio::test]
+async fn bytes_in_s3_are_backed_up_and_restored() {
+    comes_back(&Store::sqlite().with_bytes_in_s3(), &Store::sqlite()).await;
+    comes_back(&Store::sqlite(), &Store::sqlite().with_bytes_in_s3()).await;
+}
+
 crate::on_both! {
     async fn a_backup_restores_to_the_same_hub(store) {
-        let dir = tempfile::tempdir().unwrap();
-        let world = World::settled(&Shape::small());
-        let here = hub_of(&world, &dir.path().join("a"), &store).await;
-        let made = back_up(&here, dir.path()).await;
-        assert_eq!((made.logs, made.entries, made.blobs), (1, world.leaves.len() as u64, world.blobs.len() as u64));
-        // The world releases a manifest whose bytes nobody uploaded.
-        assert_eq!(made.missing, [Digest::of(b"manifest")]);
-        assert_eq!(made.bytes, std::fs::metadata(archive(dir.path())).unwrap().len());
-        let bytes = std::fs::read(archive(dir.path())).unwrap();
-        assert!(bytes.starts_with(b"allmende-backup v1\nkdf: argon2id m=64 t=1 p=1\n"));
-        let secret = to_hex(&key(HUB, KeyClass::Hub).seed());
-        assert!(!String::from_utf8_lossy(&bytes).contains(&secret) && !String::from_utf8_lossy(&bytes).contains("ustar"));
-
-        let other = Store::sqlite();
-        let there = parts(&dir.path().join("b"), &other).await;
-        let restored = restore(&there, &archive(dir.path())).await.unwrap();
-        assert_eq!((restored.logs, restored.entries, restored.blobs), (made.logs, made.entries, made.blobs));
-        assert_eq!(restored.waiting, ["handwriting"]);
-        same(&here, &there, &world).await;
-        // The tiles are the export, and the projections are those that a rebuild makes.
-        let tiled = allmende::verify::DirSource::new(dir.path().join("b/export/handwriting"));
-        assert_eq!(allmende::verify::checkpoint(&tiled).unwrap(), world.checkpoint());
-        let before = rows(&there).await;
-        let empty = |name: &str| Some(allmende_core::state::State::new(
-            format!("hub.example/{name}").parse().ok()?, Some(name.parse().ok()?)));
-        projection::rebuild(&there.db, empty).await.unwrap();
-        assert_eq!(rows(&there).await, before);
-
-        let again = restore(&there, &archive(dir.path())).await;
-        assert!(matches!(&again, Err(BackupError::NotEmpty { what }) if what == "the database"), "{again:?}");
-        let taken = backup::backup(&here, &archive(dir.path()), &passphrase(), QUICK, NOW, &|_, _| ()).await;
-        assert!(matches!(taken, Err(BackupError::File { .. })), "an archive is never overwritten");
+        comes_back(&store, &Store::sqlite()).await;
     }
 
     async fn a_log_is_extended_from_a_members_copy_and_never_replaced(store) {

@@ -3,23 +3,25 @@
 use std::process::Command;
 use std::time::Duration;
 
-use allmende::blobs::{BlobError, Blobs, Expect, Stored};
+use allmende::blobs::{BlobError, Blobs, Expect, Name, Stored};
 use allmende_core::digest::Digest;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-const ANY: Expect = Expect { digest: None, size_bytes: None, max_bytes: u64::MAX };
+use super::s3;
 
-fn pieces(bytes: &[u8], size: usize) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+pub const ANY: Expect = Expect { digest: None, size_bytes: None, max_bytes: u64::MAX };
+
+pub fn pieces(bytes: &[u8], size: usize) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
     let pieces: Vec<_> = bytes.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     stream::iter(pieces)
 }
 
-fn pattern(length: usize) -> Vec<u8> {
+pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 31 + i / 251) as u8).collect()
 }
 
-async fn read(blobs: &Blobs, digest: &Digest, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, BlobError> {
+pub async fn read(blobs: &Blobs, digest: &Digest, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, BlobError> {
     let reader = blobs.open_range(digest, range).await?;
     reader
         .stream
@@ -78,11 +80,86 @@ async fn suite(blobs: &Blobs) {
     let missing = blobs.join(vec![a.digest, other], &ANY).await;
     assert!(matches!(missing, Err(BlobError::NotFound { digest }) if digest == other), "{missing:?}");
 
+    // More than one part of an S3 upload, with and without its digest, and with wrong ones.
+    let large = pattern(20 << 20);
+    let known = Expect { digest: Some(Digest::of(&large)), size_bytes: Some(20 << 20), max_bytes: 20 << 20 };
+    for expect in [known, ANY] {
+        let stored = blobs.put(pieces(&large, 300_001), &expect).await.unwrap();
+        assert_eq!(stored, Stored { digest: Digest::of(&large), size_bytes: 20 << 20 });
+        assert!(read(blobs, &stored.digest, None).await.unwrap() == large);
+        let across = (8 << 20) - 5..(16 << 20) + 5;
+        let expected = &large[across.start as usize..across.end as usize];
+        assert!(read(blobs, &stored.digest, Some(across)).await.unwrap() == expected);
+        blobs.delete(&stored.digest).await.unwrap();
+    }
+    let wrong = Expect { digest: Some(other), ..known };
+    let refused = blobs.put(pieces(&large, 300_001), &wrong).await;
+    assert!(matches!(refused, Err(BlobError::DigestMismatch { .. })), "{refused:?}");
+    let broken = pieces(&large, 1 << 20).chain(stream::iter([Err(std::io::Error::other("reset"))]));
+    assert!(matches!(blobs.put(broken, &known).await, Err(BlobError::Input(_))));
+    assert!(!blobs.exists(&other).await.unwrap() && !blobs.exists(&Digest::of(&large)).await.unwrap());
+    assert_eq!(blobs.sweep_unfinished(Duration::ZERO).await.unwrap(), 0, "refused bytes leave nothing");
+
     assert_eq!(blobs.size(&digest).await.unwrap(), 3_000_001);
     blobs.delete(&digest).await.unwrap();
     blobs.delete(&digest).await.unwrap();
     assert!(!blobs.exists(&digest).await.unwrap());
     blobs.ping().await.unwrap();
+    named(blobs).await;
+    parts(blobs).await;
+}
+
+/// Objects under names of their own.
+async fn named(blobs: &Blobs) {
+    assert!(!blobs.is_empty().await.unwrap(), "some are left of the first part");
+    for size in [0, 5, 9 << 20] {
+        let (name, bytes) = (Name::of(&["xet", "d", &size.to_string()]), pattern(size));
+        let mut staged = blobs.stage(name.clone()).await.unwrap();
+        for piece in bytes.chunks(1 << 20) {
+            staged.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(blobs.size_named(&name).await.unwrap(), None, "not before it is published");
+        staged.publish().await.unwrap();
+        assert_eq!(blobs.size_named(&name).await.unwrap(), Some(size as u64));
+        if size > 0 {
+            assert_eq!(blobs.read_named(&name, 1..size as u64).await.unwrap(), bytes[1..]);
+            let stream = blobs.open_named(&name, 0..size as u64).await.unwrap();
+            assert!(stream.try_collect::<Vec<_>>().await.unwrap().concat() == bytes);
+        }
+    }
+    let listed: Vec<_> = blobs.list_named("xet", Duration::ZERO).try_collect().await.unwrap();
+    let mut listed: Vec<_> = listed.into_iter().map(|(name, size)| (name.to_string(), size)).collect();
+    listed.sort();
+    assert_eq!(listed, [("xet/d/0".into(), 0), ("xet/d/5".into(), 5), ("xet/d/9437184".into(), 9 << 20)]);
+    assert_eq!(blobs.list_named("xet", Duration::from_secs(3600)).count().await, 0);
+    for (name, _) in listed {
+        let name = Name::of(&name.split('/').collect::<Vec<_>>());
+        blobs.delete_named(&name).await.unwrap();
+        blobs.delete_named(&name).await.unwrap();
+        let gone = blobs.read_named(&name, 0..1).await;
+        assert!(matches!(gone, Err(BlobError::Missing { .. })), "{gone:?}");
+    }
+}
+
+/// Parts of an upload.
+async fn parts(blobs: &Blobs) {
+    let all = pattern(9 << 20);
+    for (number, part) in (1..).zip([&all[..3], &all[3..]]) {
+        let expect = Expect { size_bytes: Some(part.len() as u64), ..ANY };
+        assert!(blobs.put_part("u1", number, pieces(&part[1..], 1 << 20), &expect).await.is_err());
+        assert_eq!(blobs.part_size("u1", number).await.unwrap(), None);
+        for _ in 0..2 {
+            blobs.put_part("u1", number, pieces(part, 1 << 20), &expect).await.unwrap();
+        }
+        assert_eq!(blobs.part_size("u1", number).await.unwrap(), Some(part.len() as u64));
+    }
+    assert!(blobs.parts("u1", 2).try_collect::<Vec<_>>().await.unwrap().concat() == all);
+    blobs.put_part("u2", 1, pieces(b"x", 1), &ANY).await.unwrap();
+    assert_eq!(blobs.list_parts(Duration::ZERO).count().await, 3);
+    blobs.drop_parts("u1").await.unwrap();
+    assert_eq!(blobs.part_size("u1", 1).await.unwrap(), None);
+    assert_eq!(blobs.sweep_parts(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(blobs.sweep_parts(Duration::ZERO).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -96,7 +173,12 @@ async fn on_disk() {
 #[tokio::test]
 async fn in_memory() {
     suite(&Blobs::open("memory:///").unwrap()).await;
-    assert!(matches!(Blobs::open("s3://x"), Err(BlobError::UnknownScheme)));
+    assert!(matches!(Blobs::open("gs://x"), Err(BlobError::UnknownScheme)));
+}
+
+#[tokio::test]
+async fn in_s3() {
+    suite(&s3::blobs_at(&s3::fresh_place()).await).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ mod invitations;
 mod ledger;
 mod migrations;
 pub mod postgres;
+pub mod remote;
+pub mod s3;
 pub mod tokens;
 mod writes;
 
@@ -19,6 +21,8 @@ pub const NOW: Timestamp = Timestamp(1_796_083_200_000);
 /// A database of its own, gone when dropped.
 pub struct Store {
     pub options: DbOptions,
+    /// Where the bytes of its hub lie, if in S3.
+    pub place: Option<String>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -26,11 +30,16 @@ impl Store {
     pub fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/hub.db", dir.path().display());
-        Self { options: options(url), _dir: Some(dir) }
+        Self { options: options(url), place: None, _dir: Some(dir) }
     }
 
     pub async fn postgres() -> Self {
-        Self { options: options(postgres::fresh_database().await), _dir: None }
+        Self { options: options(postgres::fresh_database().await), place: None, _dir: None }
+    }
+
+    /// The same with its bytes in S3.
+    pub fn with_bytes_in_s3(self) -> Self {
+        Self { place: Some(s3::fresh_place()), ..self }
     }
 
     pub async fn open(&self) -> Db {

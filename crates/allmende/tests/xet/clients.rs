@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use allmende::clock::Clock;
 use allmende::repo::Repo;
 use allmende_core::digest::Digest;
 
@@ -53,7 +54,15 @@ pub async fn download(world: &World, person: &Person, repo: &Repo, name: &str) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_uploads_another_downloads_and_little_is_stored_twice() {
-    let world = World::start(&[]).await;
+    uploaded_and_downloaded(World::start(&[]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_uploads_to_s3_another_downloads() {
+    uploaded_and_downloaded(World::in_s3(Clock::system()).await).await;
+}
+
+async fn uploaded_and_downloaded(world: World) {
     let ada = world.person("ada").await;
     let repo = world.repo(&ada, &ada.account, "model").await;
     let home = tempfile::tempdir().unwrap();
@@ -61,7 +70,7 @@ async fn what_one_uploads_another_downloads_and_little_is_stored_twice() {
     let mut bytes = noise(20_000_000, 1);
     std::fs::write(&path, &bytes).unwrap();
     upload(&world, &ada, &repo, home.path(), &path, "model.safetensors").await;
-    let stored = world.stored_bytes();
+    let stored = world.held_bytes().await;
     assert!((20_000_000..20_100_000).contains(&stored), "{stored}");
     assert!(download(&world, &ada, &repo, "model.safetensors").await == bytes);
     // What the client computes is what is shown.
@@ -70,13 +79,13 @@ async fn what_one_uploads_another_downloads_and_little_is_stored_twice() {
     assert_eq!(held.unwrap().to_string(), hash(&world, &ada, home.path(), &path).await);
     // A thousand bytes in the middle, by a client that remembers and by one that asks.
     for (seed, remembers) in [(2, true), (3, false)] {
-        let before = world.stored_bytes();
+        let before = world.held_bytes().await;
         bytes.splice(9_000_000..9_000_000, noise(1_000, seed));
         std::fs::write(&path, &bytes).unwrap();
         let other = tempfile::tempdir().unwrap();
         let home = if remembers { home.path() } else { other.path() };
         upload(&world, &ada, &repo, home, &path, "model.safetensors").await;
-        let new = world.stored_bytes() - before;
+        let new = world.held_bytes().await - before;
         eprintln!("1 kB inserted: {new} bytes more are stored (remembers: {remembers})");
         assert!(new < 1_000_000, "{new} (remembers: {remembers})");
         assert!(download(&world, &ada, &repo, "model.safetensors").await == bytes);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use allmende::clock::Clock;
 use allmende::git::Oid;
 use allmende::git::refs::Change as RefChange;
 use allmende::repo::changes::{Change, Commit, squash};
@@ -19,7 +20,7 @@ use futures::TryStreamExt as _;
 
 use super::{Person, World, noise};
 use crate::http::Hub;
-use crate::stores::Store;
+use crate::stores::{NOW, Store};
 
 const AGE: Duration = Duration::from_secs(1_000);
 
@@ -257,7 +258,15 @@ async fn whatever_happens_in_whatever_order_nothing_that_is_needed_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_is_told_before_and_has_a_reason() {
-    let world = World::still().await;
+    told_before(World::still().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_from_s3_is_told_before_and_has_a_reason() {
+    told_before(World::in_s3(Clock::test(NOW)).await).await;
+}
+
+async fn told_before(world: World) {
     let ada = world.person("ada").await;
     let repo = world.repo(&ada, &ada.account, "model").await;
     let (kept, left) = (noise(200_000, 1), noise(300_000, 2));
@@ -288,7 +297,7 @@ async fn what_goes_is_told_before_and_has_a_reason() {
     let gone = gc(&world, false).await;
     assert_eq!((gone.removed.count, gone.items[0].kind, gone.items[0].why), (1, "xorb", "no file cites it"));
     assert_eq!(gone.removed.bytes, gone.items[0].bytes);
-    assert!(world.stored_bytes() < 210_000);
+    assert!(world.held_bytes().await < 210_000);
     assert_eq!(reads(&world, &repo, &a).await.unwrap(), kept);
     // It may come again.
     put(&world, &repo, &left).await;

@@ -10,6 +10,7 @@ mod reindexed;
 mod store;
 
 use std::path::Path;
+use std::time::Duration;
 
 use allmende::account::token::issue;
 use allmende::account::{Account, AccountError, Kind, Principal, Rights, Role, new_id, store as accounts};
@@ -19,7 +20,10 @@ use allmende::repo::{Kind as RepoKind, Repo, Right, Settings};
 use allmende::transaction;
 use allmende::xet::Session;
 
+use futures::TryStreamExt as _;
+
 use crate::http::Hub;
+use crate::stores::s3;
 
 /// A hub with people on it.
 pub struct World {
@@ -41,6 +45,19 @@ impl World {
     /// With a clock that moves only when told to.
     pub async fn still() -> Self {
         Self { hub: Hub::start(&[]).await }
+    }
+
+    /// With its bytes in S3.
+    pub async fn in_s3(clock: Clock) -> Self {
+        let settings = s3::settings_at(&s3::fresh_place());
+        let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        Self { hub: Hub::start_at(tempfile::tempdir().unwrap(), &settings, clock).await }
+    }
+
+    /// Bytes of all xorbs, wherever they lie.
+    pub async fn held_bytes(&self) -> u64 {
+        let found = self.hub.app.blobs.list_named("xet", Duration::ZERO);
+        found.try_fold(0, async |sum, (_, size)| Ok(sum + size)).await.unwrap()
     }
 
     pub async fn person(&self, name: &str) -> Person {
