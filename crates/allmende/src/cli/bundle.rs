@@ -139,7 +139,7 @@ fn shown(report: &BundleReport, path: &Path) -> String {
 
 /// Write a repository into one signed file: its branches and tags with their history, and its large files.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  allmende repository export models/north/digits --output digits.bundle\n  \
+#[command(after_long_help = "Example:\n  allmende repository export models/north/digits --output digits.bundle\n  \
     allmende repository export models/north/digits --since 4f2a9c1 --output more.bundle\n\n\
     With --since only what is new is written: whoever takes it must have that commit, from an earlier bundle. It takes the \
     right to read all files, and for a repository under terms the right to take it out of them.")]

@@ -6,7 +6,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use tokio::io::AsyncReadExt as _;
 use tokio_util::io::StreamReader;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,8 +28,6 @@ use crate::repo::{Kind, RepoError, Right, reads, terms};
 pub const MEDIA_TYPE: &str = "application/vnd.allmende.bundle";
 /// Mirrors in one page.
 const PAGE: i64 = 100;
-/// Bytes of a bundle that are read after it was refused, so that its sender hears why.
-const DRAIN_BYTES: u64 = 64 << 20;
 
 /// Routes of mirrors.
 pub fn routes() -> OpenApiRouter<App> {
@@ -144,7 +141,8 @@ async fn import(
     match bring(&app, &principal, target, &mut input).await {
         Ok(brought) => Ok(Json(BundleTaken { signer: whose.signer, ..BundleTaken::from(&brought) })),
         Err(error) => {
-            let _ = tokio::io::copy(&mut input.take(DRAIN_BYTES), &mut tokio::io::sink()).await;
+            // What was refused early is read all the same: clients hear why only once they have sent everything.
+            let _ = tokio::io::copy(&mut input, &mut tokio::io::sink()).await;
             Err(error.into())
         }
     }

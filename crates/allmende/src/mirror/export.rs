@@ -200,15 +200,19 @@ pub async fn make(app: &App, seen: &Seen, wanted: &Wanted) -> Result<Option<Outg
 /// Writes the pack to a file without a name, which is gone when nobody has it open any more.
 async fn pack(app: &App, git: &GitRepo, tips: &[Tip], base: &[Oid]) -> Result<(tokio::fs::File, Bytes), MirrorError> {
     let dir = app.config.data_dir.clone();
-    let file =
-        tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir)).await.map_err(std::io::Error::other)??;
-    let mut hasher = Hasher::default();
-    let mut into = InspectWriter::new(tokio::fs::File::from_std(file), |bytes| hasher.update(bytes));
-    let bytes = git.pack_since(tips, base).await?.write(&mut into).await?;
-    into.flush().await?;
-    let mut file = into.into_inner();
-    file.rewind().await?;
-    Ok((file, Bytes { bytes, sha256: hasher.finish() }))
+    let made = async {
+        let file =
+            tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir)).await.map_err(std::io::Error::other)??;
+        let mut hasher = Hasher::default();
+        let mut into = InspectWriter::new(tokio::fs::File::from_std(file), |bytes| hasher.update(bytes));
+        let bytes = git.pack_since(tips, base).await?.write(&mut into).await?;
+        into.flush().await?;
+        let mut file = into.into_inner();
+        file.rewind().await?;
+        Ok::<_, GitError>((file, Bytes { bytes, sha256: hasher.finish() }))
+    };
+    // What this disk does wrong is no fault of the caller's.
+    Ok(made.await?)
 }
 
 impl Outgoing {

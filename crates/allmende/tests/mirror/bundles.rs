@@ -49,6 +49,24 @@ async fn a_bundle_brings_a_repository_with_the_same_commits() {
         assert_eq!(refused.status(), 403, "{message}");
         assert!(message.contains("is a mirror"), "{message}");
     }
+    for (method, path, body) in [
+        (Method::GET, "/api/models/bea/copy/xet-write-token/main", json!(null)),
+        (Method::GET, "/api/models/bea/copy/xet-write-token/main?create_pr=1", json!(null)),
+        (Method::POST, "/api/models/bea/copy/branch/side", json!({})),
+        (Method::DELETE, "/api/models/bea/copy/branch/main", json!(null)),
+        (Method::POST, "/api/models/bea/copy/tag/main", json!({ "tag": "own" })),
+        (Method::POST, "/api/models/bea/copy/super-squash/main", json!({})),
+        (
+            Method::POST,
+            "/api/models/bea/copy/discussions",
+            json!({ "title": "a pull", "description": "x", "pullRequest": true }),
+        ),
+        (Method::GET, "/bea/copy.git/info/refs?service=git-receive-pack", json!(null)),
+    ] {
+        let body = Some(body).filter(|body| !body.is_null());
+        let answer = call(&pair.b, Some(&pair.bea), method, path, body).await;
+        assert_eq!(answer.status(), 403, "{path}: {:?}", answer.text().await);
+    }
     // Brought again it changes nothing.
     let before = (tips(&pair.b, &copy).await, pair.b.stored_bytes());
     let (status, said) = pair.bring(bundle).await;

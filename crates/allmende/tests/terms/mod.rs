@@ -209,17 +209,6 @@ async fn a_repository_opens_as_the_terms_say() {
     doors.tool("east", &home, "git", &["clone", &address(repo), to.to_str().unwrap()]).await.unwrap();
     assert_eq!(std::fs::read(to.join("more.csv")).unwrap(), b"c\n3\n");
 
-    // To read it is not to take it out: what leaves for another hub asks for more than a download.
-    let bundle = "/v1/repositories/datasets/north/open-set/bundle";
-    let refused = doors.call("east", Method::POST, bundle, Some(json!({}))).await;
-    let text = String::from_utf8_lossy(&refused.body).into_owned();
-    assert!(refused.status == 403 && text.contains("agreement.denied") && text.contains("disclose"), "{text}");
-    let own = "/v1/repositories/models/north/own-model/bundle";
-    assert_eq!(doors.call("east", Method::POST, own, Some(json!({}))).await.status, 403);
-    for path in [bundle, own] {
-        assert_eq!(doors.call("", Method::POST, path, Some(json!({}))).await.status, 401, "{path}");
-    }
-
     // A gate comes on top of the terms; whom its owner lets in stands in the log, and only whom the terms let read.
     doors.done("north", Method::PUT, &settings, json!({ "gated": "manual" })).await;
     assert_eq!(doors.get("east", file).await.status, 403);
@@ -270,6 +259,17 @@ async fn a_repository_opens_as_the_terms_say() {
     let looked = 2 * (9 + 8) + 8 + header.len() as u64;
     assert_eq!(counted["west"], (5, 8 + looked), "a file of eight bytes, two rows twice, a header, and no difference");
     assert!(counted["east"].0 >= 3, "two files and a clone: {counted:?}");
+
+    // To read it is not to take it out: what leaves for another hub asks for more than a download.
+    let bundle = "/v1/repositories/datasets/north/open-set/bundle";
+    let refused = doors.call("east", Method::POST, bundle, Some(json!({}))).await;
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 403 && text.contains("agreement.denied") && text.contains("disclose"), "{text}");
+    let own = "/v1/repositories/models/north/own-model/bundle";
+    assert_eq!(doors.call("east", Method::POST, own, Some(json!({}))).await.status, 403);
+    for path in [bundle, own] {
+        assert_eq!(doors.call("", Method::POST, path, Some(json!({}))).await.status, 401, "{path}");
+    }
 
     doors.done("north", Method::DELETE, &under, Value::Null).await;
     assert_eq!(doors.get("east", file).await.status, 404, "its owner's alone again");
