@@ -32,7 +32,7 @@ pub const POINTS: &[&str] = &[
 pub const PUSH_POINTS: &[&str] = &["push.before_keep", "push.before_refs", "push.after_refs"];
 
 /// Those of a commit by the API, which have a test of their own.
-pub const REF_POINTS: &[&str] = &["refs.noted", "refs.moved", "refs.indexed", "refs.told"];
+pub const REF_POINTS: &[&str] = &["refs.noted", "refs.moved", "refs.indexed"];
 
 /// Those of a release that becomes a repository, which have a test of their own.
 pub const RELEASE_POINTS: &[&str] = &["release.before_commit", "release.before_ref"];

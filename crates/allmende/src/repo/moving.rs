@@ -107,7 +107,6 @@ async fn follow(app: &App, note: &Note, done: &[&Change]) -> Result<(), RepoErro
         }
         Ok(())
     });
-    crate::faults::point("refs.told");
     Ok(ended?)
 }
 

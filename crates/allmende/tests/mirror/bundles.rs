@@ -6,7 +6,7 @@ use allmende::repo::moving::move_refs;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Pair, bring, call, commit, export, file, find, tips};
+use super::{Pair, bring, call, commit, export, file, find, tagged, tips};
 use crate::xet::noise;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,7 +15,7 @@ async fn a_bundle_brings_a_repository_with_the_same_commits() {
     let weights = noise(3_000_000, 1);
     let first = pair.commit(&[("model.safetensors", &weights), ("README.md", b"---\nlicense: mit\n---\nwords")]).await;
     let git = pair.a.hub.app.git.repo(&pair.repo.id);
-    git.tag("v1", first.parse().unwrap(), Some("the first"), "Ada <a@b> 0 +0000").await.unwrap();
+    tagged(&git, "v1", first.parse().unwrap(), Some("the first")).await;
     let second = pair.commit(&[("config.json", b"{}")]).await;
     let bundle = pair.bundle(json!({})).await;
     let report = inspect(bundle.as_slice()).await.unwrap();
@@ -131,7 +131,7 @@ async fn what_its_source_rewrote_is_followed_and_remembered() {
     let first = pair.commit(&[("a.txt", b"a")]).await;
     let second = pair.commit(&[("a.txt", b"b")]).await;
     let git = pair.a.hub.app.git.repo(&pair.repo.id);
-    git.tag("gone", first.parse().unwrap(), None, "").await.unwrap();
+    tagged(&git, "gone", first.parse().unwrap(), None).await;
     assert_eq!(pair.bring(pair.bundle(json!({})).await).await.0, 200);
     let back = Change { name: "refs/heads/main".to_owned(), old: second.parse().unwrap(), new: first.parse().unwrap() };
     move_refs(&pair.a.hub.app, &pair.repo.id, vec![back]).await.unwrap();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::hostile::Taken;
-use super::{Pair, call, commit, file, find, tips};
+use super::{Pair, call, commit, file, find, tagged, tips};
 use crate::xet::{World, noise};
 
 const LOOPBACK: &[(&str, &str)] = &[("outbound_networks", "127.0.0.0/8")];
@@ -74,7 +74,7 @@ async fn a_mirror_has_what_its_source_has_and_fetches_what_is_new() {
     // A branch and a tag more, and another branch that goes back.
     let git = pair.a.hub.app.git.repo(&pair.repo.id);
     let (zero, oid) = (allmende::git::Oid::ZERO, head.parse().unwrap());
-    git.tag("v1", oid, Some("words"), "Ada <a@b> 0 +0000").await.unwrap();
+    tagged(&git, "v1", oid, Some("words")).await;
     git.change_refs(&[Change { name: "refs/heads/side".to_owned(), old: zero, new: oid }]).await.unwrap();
     pair.sync().await;
     assert!(pair.same().await);

@@ -137,3 +137,11 @@ pub async fn file(world: &World, person: &Person, name: &str, revision: &str, pa
     let answer = call(world, Some(person), Method::GET, &format!("/{name}/resolve/{revision}/{path}"), None).await;
     (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
 }
+
+/// Puts a tag, with a message or as a mere name.
+async fn tagged(git: &allmende::git::GitRepo, name: &str, commit: allmende::git::Oid, message: Option<&str>) {
+    let new = git.tag(name, commit, message, "Ada <a@b> 0 +0000").await.unwrap();
+    let old = allmende::git::Oid::ZERO;
+    let change = allmende::git::refs::Change { name: format!("refs/tags/{name}"), old, new };
+    git.change_refs(&[change]).await.unwrap();
+}
