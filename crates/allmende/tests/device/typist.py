@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import sys
 
 pid, terminal = pty.fork()
@@ -10,6 +11,12 @@ if pid == 0:
 said = b""
 answered = False
 while True:
+    # What is typed before the menu listens is thrown away: it is typed again until something follows.
+    ready, _, _ = select.select([terminal], [], [], 1)
+    if not ready:
+        if answered and b"enter the code" not in said:
+            os.write(terminal, b"\r")
+        continue
     try:
         piece = os.read(terminal, 4096)
     except OSError:  # The other side has closed it.
