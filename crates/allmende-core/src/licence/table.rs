@@ -1,7 +1,7 @@
 //! The licences that cards name, as `license:` of the Hub's cards spells them, and what each asks of whoever builds upon it.
 //!
-//! Each row was read from the text at its origin. What a text leaves open stands as [`Onward::Unread`]: then nothing is
-//! concluded from it. The identifiers are the Hub's; those of SPDX, where they differ, stand beside them.
+//! A row says what its text is commonly understood to ask; it is no counsel's opinion, and the texts were not opened anew for
+//! it. What nobody judged, or a text leaves open, stands as [`Onward::Unread`]: then nothing is concluded from it. The identifiers are the Hub's; those of SPDX, where they differ, stand beside them.
 
 /// Under what a work may stand that builds upon another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
