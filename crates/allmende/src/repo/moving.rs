@@ -100,7 +100,7 @@ async fn follow(app: &App, note: &Note, done: &[&Change]) -> Result<(), RepoErro
     let (event, now) = (Event::Refs(updates), app.clock.now());
     let ended: Result<(), DbError> = transaction!(app.db, tx => {
         // Two may see to it at once, whoever began it and whoever thought them dead: it is told once.
-        if end(tx, &note.id).await?
+        if end(tx, note, !done.is_empty()).await?
             && let Some(repo) = &repo
         {
             event::note(tx, repo, &event, now).await?;
@@ -137,11 +137,17 @@ struct Note {
     changes: Vec<Change>,
 }
 
+impl Note {
+    fn text(&self) -> Result<String, DbError> {
+        let text = |oid: Oid| oid.to_string();
+        let changes: Vec<(&str, String, String)> =
+            self.changes.iter().map(|change| (change.name.as_str(), text(change.old), text(change.new))).collect();
+        serde_json::to_string(&changes).map_err(|e| corrupt(&e))
+    }
+}
+
 async fn begin(db: &Db, note: &Note, now: Timestamp) -> Result<(), DbError> {
-    let text = |oid: Oid| oid.to_string();
-    let changes: Vec<(&str, String, String)> =
-        note.changes.iter().map(|change| (change.name.as_str(), text(change.old), text(change.new))).collect();
-    let changes = serde_json::to_string(&changes).map_err(|e| corrupt(&e))?;
+    let changes = note.text()?;
     transaction!(*db, tx => {
         sqlx::query("INSERT INTO ref_moves (id, repo, changes, begun_at) VALUES ($1, $2, $3, $4)")
             .bind(&note.id)
@@ -154,9 +160,17 @@ async fn begin(db: &Db, note: &Note, now: Timestamp) -> Result<(), DbError> {
     })
 }
 
-/// Takes a note away. Says whether it was still there.
-async fn end(tx: &mut Tx, id: &str) -> Result<bool, DbError> {
-    let done = sqlx::query("DELETE FROM ref_moves WHERE id = $1").bind(id).execute(&mut **tx).await?;
+/// Takes a note away, and where refs moved all that note the very same move: who repeats what a hub died over makes the same
+/// commit, and it is told once. Says whether it was still there.
+async fn end(tx: &mut Tx, note: &Note, moved: bool) -> Result<bool, DbError> {
+    let done = sqlx::query("DELETE FROM ref_moves WHERE id = $1").bind(&note.id).execute(&mut **tx).await?;
+    if moved {
+        sqlx::query("DELETE FROM ref_moves WHERE repo = $1 AND changes = $2")
+            .bind(&note.repo)
+            .bind(note.text()?)
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(done.rows_affected() == 1)
 }
 
@@ -200,7 +214,7 @@ pub async fn heal(app: &App, before: Timestamp) -> Result<u64, RepoError> {
 async fn heal_one(app: &App, note: &Note) -> Result<(), RepoError> {
     let found: Option<Repo> = store::by_id(&mut *app.db.read().await?, &note.repo).await?;
     if found.is_none() {
-        let ended: Result<bool, DbError> = transaction!(app.db, tx => { end(tx, &note.id).await });
+        let ended: Result<bool, DbError> = transaction!(app.db, tx => { end(tx, note, false).await });
         return Ok(ended.map(drop)?);
     }
     let git = app.git.repo(&note.repo);
