@@ -3,8 +3,8 @@
 //!
 //! What is about to move is noted first, and the note goes last, when the index and the events are written. A process that
 //! dies in between leaves the note, and any process of the hub finds it ([`heal`]): what moved is indexed and told then, at
-//! most half a minute and a moment later, and what did not move cannot move any more, because the [gate](crate::git::gate) that it
-//! was begun through is closed before the note goes.
+//! most half a minute and a moment later, and what did not move cannot move any more, because the
+//! [gate](crate::git::gate) that it was begun through is closed before the note goes.
 
 use std::time::Duration;
 
