@@ -95,14 +95,17 @@ impl Gc {
             ]);
             report.skipped.iter().fold(text, |text, skipped| text + "left alone: " + skipped + "\n")
         })?;
-        if report.skipped.is_empty() {
-            return Ok(());
-        }
-        let text = format!("{} repositories cannot be looked through", report.skipped.len());
-        Err(Failure::new(Exit::Wrong, text)
-            .code("hub.damaged")
-            .next("look at them with git; nothing of them was touched"))
+        all_looked_through(&report.skipped)
     }
+}
+
+/// Fails for repositories that could not be looked through.
+pub(super) fn all_looked_through(skipped: &[String]) -> Result<(), Failure> {
+    if skipped.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} repositories cannot be looked through", skipped.len());
+    Err(Failure::new(Exit::Wrong, text).code("hub.damaged").next("look at them with git; nothing of them was touched"))
 }
 
 /// Read every large file of every repository and say what is damaged, also while the hub runs. It changes nothing. What is

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::config::SettingsArgs;
 use super::context::Context;
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
+use super::hub::all_looked_through;
 use super::table::{Table, fields};
 use crate::db::{Db, DbOptions};
 use crate::git::Git;
@@ -90,13 +91,7 @@ impl Reindex {
             ]);
             report.skipped.iter().fold(text, |text, skipped| text + "left alone: " + skipped + "\n")
         })?;
-        if report.skipped.is_empty() {
-            return Ok(());
-        }
-        let text = format!("{} repositories cannot be looked through", report.skipped.len());
-        Err(Failure::new(Exit::Wrong, text)
-            .code("hub.damaged")
-            .next("look at them with git; nothing of them was touched"))
+        all_looked_through(&report.skipped)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::doors::{at_rest, fsck};
 use super::kills::chance;
-use super::process::{HubProcess, Process, program};
+use super::process::{HubProcess, Process, program, shut};
 use crate::wire_git::{Someone, noise};
 
 /// Large files that no commit cites.
@@ -54,10 +54,7 @@ async fn a_collection_that_is_killed_harms_nothing_and_the_next_one_ends_it() {
     let name = "refs/incoming/0011".to_owned();
     let change = allmende::git::refs::Change { name, old: allmende::git::Oid::ZERO, new: head };
     git.change_refs(&[change]).await.unwrap();
-    app.closing.cancel();
-    app.tasks.close();
-    app.tasks.wait().await;
-    app.db.close().await;
+    shut(app).await;
 
     let data = hub.dir.display().to_string();
     let mut args = vec!["hub", "gc", "--json", "--data-dir", &data];

@@ -22,7 +22,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::kills::{Chance, chance, number};
-use super::process::{HubProcess, program};
+use super::process::{HubProcess, program, shut};
 use crate::stores::{remote, s3};
 use crate::wire_git::{Desk, Someone, noise};
 
@@ -281,10 +281,7 @@ async fn killed(kills: u64, place: Option<&str>) {
     // Commits by the API share one repository, in which they follow each other; pushes have another.
     let shared = carla.creates(&app, Kind::Model, "shared", true).await;
     let pushed = carla.creates(&app, Kind::Model, "pushed", true).await;
-    app.closing.cancel();
-    app.tasks.close();
-    app.tasks.wait().await;
-    app.db.close().await;
+    shut(app).await;
     let git = Git::open(&hub.dir.join("git")).await.unwrap();
     let repos = [git.repo(&shared.id), git.repo(&pushed.id)];
     hub.start(None);

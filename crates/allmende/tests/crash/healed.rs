@@ -10,19 +10,12 @@ use allmende::repo::moving::heal;
 use allmende::repo::reindex::{Place, reindex};
 use serde_json::json;
 
-use super::process::HubProcess;
+use super::process::{HubProcess, shut};
 use crate::wire_git::Someone;
 
 async fn opened(hub: &HubProcess) -> App {
     let config = Config { name: "hub.test".into(), ..Config::in_dir(&hub.dir).unwrap() };
     allmende::hub::open(config, Clock::system()).await.unwrap()
-}
-
-async fn shut(app: App) {
-    app.closing.cancel();
-    app.tasks.close();
-    app.tasks.wait().await;
-    app.db.close().await;
 }
 
 async fn count(app: &App, sql: &'static str) -> i64 {

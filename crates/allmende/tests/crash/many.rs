@@ -21,7 +21,7 @@ use sqlx::{AnyConnection, Connection as _};
 
 use super::doors::{Broken, Files, Writer, at_rest, fsck};
 use super::kills::{chance, number};
-use super::process::{HubProcess, program};
+use super::process::{HubProcess, program, shut};
 use crate::wire_git::{Desk, Someone};
 
 /// Longest wait for one answer: a process that is stopped gives none.
@@ -247,10 +247,7 @@ async fn replicas_serve_the_same_repositories_while_one_dies_and_one_is_stopped(
     let carla = Someone::new(&app, "carla", Rights::Write).await;
     let shared = carla.creates(&app, Kind::Model, "shared", true).await;
     let pushed = carla.creates(&app, Kind::Model, "pushed", true).await;
-    app.closing.cancel();
-    app.tasks.close();
-    app.tasks.wait().await;
-    app.db.close().await;
+    shut(app).await;
     replicas.share_key();
     for hub in &mut replicas.hubs {
         hub.start(None);

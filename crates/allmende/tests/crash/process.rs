@@ -192,3 +192,11 @@ impl HubProcess {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 }
+
+/// Ends a hub that was opened in the test's own process, so that one of its own may have its folder.
+pub async fn shut(app: allmende::app::App) {
+    app.closing.cancel();
+    app.tasks.close();
+    app.tasks.wait().await;
+    app.db.close().await;
+}
